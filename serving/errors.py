@@ -1,0 +1,39 @@
+"""Errors named by who must act; gRPC statuses are assigned in servicers/status.py, not here."""
+
+
+class BeamstepError(Exception):
+    """Anything this package raises on purpose."""
+
+
+class InvalidRequest(BeamstepError):  # noqa: N818 - named by what it is, STYLE.md section 4
+    """The caller must change the request."""
+
+    def __init__(self, field: str, given: str, allowed: str) -> None:
+        super().__init__(f"{field}: {given}; allowed: {allowed}")
+        self.field = field
+        self.given = given
+        self.allowed = allowed
+
+
+class UnknownModel(BeamstepError):  # noqa: N818
+    """The caller named a model that is not loaded."""
+
+
+class Overloaded(BeamstepError):  # noqa: N818
+    """The queue is full: refused at once, retry later."""
+
+
+class Draining(BeamstepError):  # noqa: N818
+    """Loading or shutting down: retry elsewhere."""
+
+
+class Expired(BeamstepError):  # noqa: N818
+    """The caller's own deadline passed while waiting or decoding."""
+
+
+class BadBundle(BeamstepError):  # noqa: N818
+    """The operator must replace the bundle: a file is missing, altered or of an unknown format."""
+
+
+class BadConfiguration(BeamstepError):  # noqa: N818
+    """The operator must change an option or a setting."""

@@ -1,0 +1,41 @@
+"""What a problem is to the trainer: a supply of batches, and held-back ones."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Sources and their targets, padded.
+
+    Attributes:
+        inputs: the encoder's inputs by their ONNX names (docs/architecture.md), N sources on axis 0.
+        source: (B,) int64, which source each target belongs to, so that five captions share one image.
+        target: (B, T) int64, tokens then `eos`, padded with `pad`; `bos` is not in it.
+    """
+
+    inputs: dict[str, Tensor]
+    source: Tensor
+    target: Tensor
+
+    def to(self, device: torch.device) -> "Batch":
+        """Move every tensor to `device`."""
+        inputs = {name: tensor.to(device) for name, tensor in self.inputs.items()}
+        return Batch(inputs, self.source.to(device), self.target.to(device))
+
+
+class Problem(Protocol):
+    """A task with its data; made once for a run from its recipe and the data folder."""
+
+    def training_batches(self, epoch: int) -> Iterator[Batch]:
+        """Yield the batches of one epoch; the same epoch and seed give the same batches, so that a run can resume.
+
+        Endless problems (fresh instances at every step) define an epoch as a fixed number of batches.
+        """
+
+    def validation_batches(self) -> Iterator[Batch]:
+        """Yield held-back batches, the same ones at every call."""
