@@ -1,0 +1,114 @@
+"""A bundle on disk: one folder that describes itself. Loading checks all of it, or says which file is wrong."""
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from serving.errors import BadBundle
+from serving.manifest import FORMAT, FileSpec, GraphSpec, Manifest
+
+MANIFEST_FILE = "manifest.json"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A checked bundle.
+
+    Attributes:
+        folder: models/<name>/<version>.
+        manifest: what it says of itself.
+        manifest_json: the same, byte for byte as in the folder.
+    """
+
+    folder: Path
+    manifest: Manifest
+    manifest_json: str
+
+    def path(self, spec: GraphSpec | FileSpec) -> Path:
+        """Return where a file of this bundle lies."""
+        return self.folder / spec.file
+
+    @property
+    def key(self) -> str:
+        """Name and version in one string, for logs and errors."""
+        return f"{self.manifest.name}/{self.manifest.version}"
+
+
+def load_bundle(folder: Path) -> Bundle:
+    """Read a bundle and check its format number, its manifest, and the presence and hash of every file.
+
+    Raises:
+        BadBundle: the folder holds no bundle this version can serve; the message names the file and what is wrong with it.
+    """
+    path = folder / MANIFEST_FILE
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise BadBundle(f"{path}: missing; a bundle is a folder with a {MANIFEST_FILE}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadBundle(f"{path}: unreadable: {error}") from None
+    bundle = Bundle(folder, _parse_manifest(path, text), text)
+    for spec in _files(bundle.manifest):
+        _check_hash(bundle.path(spec), spec.sha256)
+    return bundle
+
+
+def find_bundles(models: Path) -> list[Path]:
+    """List the bundle folders under `models/<name>/<version>/`, by name, then latest version first.
+
+    Raises:
+        BadBundle: `models` is not a folder, or holds no bundle.
+    """
+    if not models.is_dir():
+        raise BadBundle(f"{models}: not a folder; expected models/<name>/<version>/{MANIFEST_FILE}")
+    folders = [path.parent for path in models.glob(f"*/*/{MANIFEST_FILE}")]
+    if not folders:
+        raise BadBundle(f"{models}: no bundle in it; expected models/<name>/<version>/{MANIFEST_FILE}")
+    latest_first = sorted(folders, key=lambda folder: version_order(folder.name), reverse=True)
+    return sorted(latest_first, key=lambda folder: folder.parent.name)
+
+
+def version_order(version: str) -> tuple[tuple[int, int, str], ...]:
+    """Order versions as people do: 2 before 10, numbers before words."""
+    parts = [part for part in re.split(r"[._-]|(?<=\d)(?=\D)|(?<=\D)(?=\d)", version) if part]
+    return tuple((0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts)
+
+
+def sha256_of(path: Path) -> str:
+    """Return the hexadecimal SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _parse_manifest(path: Path, text: str) -> Manifest:
+    try:
+        raw = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise BadBundle(f"{path}: not JSON: {error}") from None
+    number = raw.get("format") if isinstance(raw, dict) else None
+    if number != FORMAT:
+        raise BadBundle(f"{path}: format: {number!r}; allowed: {FORMAT}. Export the bundle again with this version")
+    try:
+        return Manifest.model_validate_json(text)
+    except ValidationError as error:
+        faults = "; ".join(
+            f"{'.'.join(map(str, fault['loc'])) or 'manifest'}: {fault['msg']}" for fault in error.errors()
+        )
+        raise BadBundle(f"{path}: {faults}") from None
+
+
+def _files(manifest: Manifest) -> list[GraphSpec | FileSpec]:
+    tokenizers = [spec for spec in (manifest.tokenizers.source, manifest.tokenizers.target) if spec is not None]
+    return [manifest.graphs.encoder, manifest.graphs.decoder_step, *tokenizers]
+
+
+def _check_hash(path: Path, expected: str) -> None:
+    if not path.is_file():
+        raise BadBundle(f"{path}: missing; the manifest names it")
+    actual = sha256_of(path)
+    if actual != expected:
+        raise BadBundle(f"{path}: its sha256 is {actual}, the manifest says {expected}: truncated or altered")
