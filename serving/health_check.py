@@ -1,6 +1,7 @@
 """Ask a server's standard health service once: exit status 0 when it is SERVING. For container health checks."""
 
 import sys
+from typing import Any
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -10,9 +11,8 @@ def is_serving(address: str, *, service: str = "", timeout_s: float = 2.0) -> bo
     """Return whether `service` ("" for the whole server) at `address` answers SERVING within the timeout."""
     with grpc.insecure_channel(address) as channel:
         try:
-            answer = health_pb2_grpc.HealthStub(channel).Check(
-                health_pb2.HealthCheckRequest(service=service), timeout=timeout_s
-            )
+            stub: Any = health_pb2_grpc.HealthStub(channel)  # its methods are made at run time
+            answer = stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=timeout_s)
         except grpc.RpcError:
             return False
     return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
