@@ -4,6 +4,15 @@
 #   docker build -t beamstep-gateway --target gateway .     # nginx, routing by gRPC service name
 ARG BASE=python:3.11-slim-bookworm
 
+FROM ${BASE} AS gateway
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends nginx-light \
+    && rm -rf /var/lib/apt/lists/*
+COPY deploy/gateway.conf /etc/nginx/nginx.conf
+EXPOSE 50051
+STOPSIGNAL SIGQUIT
+CMD ["nginx", "-g", "daemon off;"]
+
 FROM ${BASE} AS build
 ARG RUNTIME=cpu
 WORKDIR /build
@@ -17,15 +26,6 @@ COPY benchmarks benchmarks
 RUN case "${RUNTIME}" in cpu|gpu) ;; *) echo "RUNTIME: ${RUNTIME}; allowed: cpu, gpu" >&2; exit 2 ;; esac \
     && /opt/beamstep/bin/pip install --no-cache-dir --constraint constraints.txt ".[${RUNTIME}]" \
     && /opt/beamstep/bin/pip uninstall --yes --quiet pip setuptools
-
-FROM ${BASE} AS gateway
-RUN apt-get update \
-    && apt-get install --yes --no-install-recommends nginx-light \
-    && rm -rf /var/lib/apt/lists/*
-COPY deploy/gateway.conf /etc/nginx/nginx.conf
-EXPOSE 50051
-STOPSIGNAL SIGQUIT
-CMD ["nginx", "-g", "daemon off;"]
 
 FROM ${BASE} AS server
 COPY --from=build /opt/beamstep /opt/beamstep
