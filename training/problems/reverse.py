@@ -1,0 +1,50 @@
+"""Reverse: the toy. Letters apart by spaces come back in the opposite order; learnt in seconds, and served as any translation."""
+
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import numpy as np
+from pydantic import Field
+
+from training.config import ProblemConfig, Task
+from training.problems.translation import (
+    BatchLimits,
+    Sampled,
+    TextPair,
+    TextPairs,
+    TranslationProblem,
+    has_tokenizers,
+    load_tokenizers,
+    train_tokenizers,
+)
+
+
+class ReverseConfig(ProblemConfig):
+    """The `problem` section of a reversing recipe; it makes its own data."""
+
+    kind: Literal["reverse"]
+    task: ClassVar[Task] = "translation"
+    tokenizer_files: ClassVar[tuple[str, ...]] = ("source.model", "target.model")
+    letters: str = Field("abcdefgh", min_length=2)
+    min_length: int = Field(1, ge=1)
+    max_length: int = Field(8, ge=1)
+    training_pairs: int = Field(4000, ge=1)
+    validation_pairs: int = Field(100, ge=1)
+    batch: BatchLimits = BatchLimits(tokens=512)
+
+    def build(self, data: Path | None, run: Path, seed: int) -> TranslationProblem:  # noqa: ARG002 - makes its own data
+        """Draw the pairs; train the tokenizers unless `run` has them."""
+        random = np.random.default_rng(seed)
+        training = [self._draw(random) for _ in range(self.training_pairs)]
+        validation = [self._draw(random) for _ in range(self.validation_pairs)]
+        if not has_tokenizers(run):
+            size = 2 * len(set(self.letters)) + 5  # each letter after a space and alone, the space, the special ids
+            train_tokenizers(training, size, size, run)
+        tokenizers = load_tokenizers(run)
+        pairs = TextPairs([Sampled(tokenizers.encode(training), None)], tokenizers.encode(validation), validation)
+        return TranslationProblem(tokenizers, pairs, self.batch, seed)
+
+    def _draw(self, random: np.random.Generator) -> TextPair:
+        """Draw letters of a uniform length, and their reverse."""
+        letters = random.choice(list(self.letters), random.integers(self.min_length, self.max_length + 1))
+        return TextPair(" ".join(letters), " ".join(letters[::-1]))

@@ -1,0 +1,61 @@
+"""Text to subword ids: sentencepiece models trained on a run's own data. Kudo 2018, arXiv:1804.10959."""
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import sentencepiece
+
+from training.vocabulary import BOS, EOS, PAD, UNK
+
+
+class Tokenizer:
+    """A trained sentencepiece model."""
+
+    def __init__(self, path: Path) -> None:
+        self._processor = sentencepiece.SentencePieceProcessor(model_file=str(path))
+
+    @property
+    def size(self) -> int:
+        """Number of ids, the four special ones included."""
+        return int(self._processor.get_piece_size())
+
+    def encode(self, text: str) -> list[int]:
+        """Return the ids of `text`, without `bos` and `eos`."""
+        return list(self._processor.encode(text))
+
+    def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return the ids of each text."""
+        return [list(ids) for ids in self._processor.encode(list(texts))]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Return the text of `ids`; special ids leave no trace, but for `unk`."""
+        return str(self._processor.decode([int(token) for token in ids]))
+
+
+def train_tokenizer(sentences: Iterable[str], vocabulary_size: int, path: Path) -> Tokenizer:
+    """Train a unigram model and write it to `path`, whole or not at all.
+
+    Args:
+        sentences: the training text, case and punctuation as users write them.
+        vocabulary_size: most ids, special ones included; text too small for it gets fewer.
+        path: where the `.model` file goes.
+    """
+    beside = path.with_suffix(".partial")
+    with beside.open("wb") as file:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(sentences),
+            model_writer=file,
+            model_type="unigram",
+            vocab_size=vocabulary_size,
+            hard_vocab_limit=False,
+            character_coverage=0.9999,
+            pad_id=PAD,
+            bos_id=BOS,
+            eos_id=EOS,
+            unk_id=UNK,
+            num_threads=1,
+            minloglevel=2,
+        )
+    os.replace(beside, path)
+    return Tokenizer(path)

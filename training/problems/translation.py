@@ -1,0 +1,263 @@
+"""Translation: line-aligned or tab-separated corpora, a sentencepiece model per side, batches of like lengths."""
+
+import gzip
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Literal, NamedTuple
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from training.config import Config, ProblemConfig, RecipeError, Task
+from training.problems.base import Batch
+from training.problems.text import Tokenizer, train_tokenizer
+from training.vocabulary import EOS, PAD
+
+POOL_BATCHES = 50
+"""Sentences are sorted by length within pools of about this many batches, so that an epoch stays well mixed."""
+
+
+class TextPair(NamedTuple):
+    """A sentence and its translation."""
+
+    source: str
+    target: str
+
+
+class EncodedPair(NamedTuple):
+    """A pair as ids, both sides ending in `eos`."""
+
+    source: list[int]
+    target: list[int]
+
+
+class AlignedCorpus(Config):
+    """Two files, line i of one the translation of line i of the other; `.gz` or plain, paths relative to the data folder.
+
+    `sentences_per_epoch`: None takes all in every epoch; a number takes a fresh random sample of that many.
+    """
+
+    source: str
+    target: str
+    sentences_per_epoch: int | None = Field(None, ge=1)
+
+    def read(self, data: Path) -> list[TextPair]:
+        """Read every pair."""
+        source, target = read_lines(data / self.source), read_lines(data / self.target)
+        if len(source) != len(target):
+            raise RecipeError(
+                f"{self.source} has {len(source)} lines and {self.target} {len(target)}; allowed: as many"
+            )
+        return [TextPair(*pair) for pair in zip(source, target, strict=True)]
+
+
+class TabSeparatedCorpus(Config):
+    """One file with a pair a line, in the columns (from 0) named; `.gz` or plain, path relative to the data folder.
+
+    `sentences_per_epoch`: as for AlignedCorpus.
+    """
+
+    tab_separated: str
+    source_column: int = Field(0, ge=0)
+    target_column: int = Field(1, ge=0)
+    sentences_per_epoch: int | None = Field(None, ge=1)
+
+    def read(self, data: Path) -> list[TextPair]:
+        """Read every pair; a line with too few columns is an error."""
+        pairs = []
+        for number, line in enumerate(read_lines(data / self.tab_separated), start=1):
+            columns = line.split("\t")
+            if len(columns) <= max(self.source_column, self.target_column):
+                raise RecipeError(
+                    f"{self.tab_separated}, line {number}: {len(columns)} columns, fewer than the recipe names"
+                )
+            pairs.append(TextPair(columns[self.source_column], columns[self.target_column]))
+        return pairs
+
+
+Corpus = AlignedCorpus | TabSeparatedCorpus
+
+
+class BatchLimits(Config):
+    """How sentences make batches.
+
+    Attributes:
+        tokens: most positions of a batch: its sentences times its longest source or target, padding counted.
+        max_length: pairs with a side of more ids than this, `eos` counted, are left out of training.
+    """
+
+    tokens: int = Field(2048, ge=8)
+    max_length: int = Field(64, ge=2)
+
+
+class TranslationConfig(ProblemConfig):
+    """The `problem` section of a translation recipe.
+
+    Attributes:
+        tokenizer_sentences: most sentences of each corpus that the tokenizers are trained on.
+    """
+
+    kind: Literal["translation"]
+    task: ClassVar[Task] = "translation"
+    tokenizer_files: ClassVar[tuple[str, ...]] = ("source.model", "target.model")
+    training: tuple[Corpus, ...] = Field(min_length=1)
+    validation: Corpus
+    source_vocabulary_size: int = Field(6000, ge=8)
+    target_vocabulary_size: int = Field(6000, ge=8)
+    tokenizer_sentences: int | None = Field(None, ge=1)
+    batch: BatchLimits = BatchLimits()
+
+    def build(self, data: Path | None, run: Path, seed: int) -> "TranslationProblem":
+        """Read the corpora under `data`; train the tokenizers unless `run` has them."""
+        if data is None:
+            return TranslationProblem(load_tokenizers(run), None, self.batch, seed)
+        corpora = [corpus.read(data) for corpus in self.training]
+        if not has_tokenizers(run):
+            text = [pair for pairs in corpora for pair in pairs[: self.tokenizer_sentences]]
+            train_tokenizers(text, self.source_vocabulary_size, self.target_vocabulary_size, run)
+        tokenizers = load_tokenizers(run)
+        sizes = [corpus.sentences_per_epoch for corpus in self.training]
+        training = [
+            Sampled(tokenizers.encode(pairs, self.batch.max_length), size)
+            for pairs, size in zip(corpora, sizes, strict=True)
+        ]
+        validation = self.validation.read(data)
+        pairs = TextPairs(training, tokenizers.encode(validation), validation)
+        return TranslationProblem(tokenizers, pairs, self.batch, seed)
+
+
+class Tokenizers(NamedTuple):
+    """The source side's and the target side's."""
+
+    source: Tokenizer
+    target: Tokenizer
+
+    def encode(self, pairs: Sequence[TextPair], max_length: int | None = None) -> list[EncodedPair]:
+        """Return the pairs as ids, leaving out those with a side longer than `max_length`, `eos` counted."""
+        sources = self.source.encode_all([pair.source for pair in pairs])
+        targets = self.target.encode_all([pair.target for pair in pairs])
+        encoded = [EncodedPair([*s, EOS], [*t, EOS]) for s, t in zip(sources, targets, strict=True)]
+        if max_length is None:
+            return encoded
+        return [pair for pair in encoded if max(len(pair.source), len(pair.target)) <= max_length]
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """A corpus, and how many of its pairs an epoch takes at random (None: all)."""
+
+    pairs: list[EncodedPair]
+    size: int | None
+
+    def draw(self, random: np.random.Generator) -> list[EncodedPair]:
+        """Return one epoch's pairs."""
+        if self.size is None or self.size >= len(self.pairs):
+            return self.pairs
+        return [self.pairs[index] for index in random.choice(len(self.pairs), self.size, replace=False)]
+
+
+@dataclass(frozen=True)
+class TextPairs:
+    """All data of a problem of text to text; `validation_text` is `validation` as people wrote it, in the same order."""
+
+    training: list[Sampled]
+    validation: list[EncodedPair]
+    validation_text: list[TextPair]
+
+
+class TranslationProblem:
+    """Batches of sentence pairs; also the problem of any toy that maps text to text."""
+
+    def __init__(self, tokenizers: Tokenizers, pairs: TextPairs | None, limits: BatchLimits, seed: int) -> None:
+        self.tokenizers = tokenizers
+        self._pairs = pairs
+        self._limits = limits
+        self._seed = seed
+
+    @property
+    def pairs(self) -> TextPairs:
+        """The data; RecipeError where the problem was made without."""
+        if self._pairs is None:
+            raise RecipeError("data: none given, and batches of this problem need it; allowed: the data folder")
+        return self._pairs
+
+    def training_batches(self, epoch: int) -> Iterator[Batch]:
+        """Yield one epoch: all or a fresh sample of each corpus, sorted within pools, the batches shuffled."""
+        random = np.random.default_rng([self._seed, epoch])
+        drawn = [pair for corpus in self.pairs.training for pair in corpus.draw(random)]
+        order = random.permutation(len(drawn))
+        shuffled = [drawn[index] for index in order]
+        groups = list(group_by_length(shuffled, self._limits.tokens))
+        for index in random.permutation(len(groups)):
+            yield make_batch(groups[index])
+
+    def validation_batches(self) -> Iterator[Batch]:
+        """Yield the held-back pairs in their own order, 64 a batch."""
+        pairs = self.pairs.validation
+        for start in range(0, len(pairs), 64):
+            yield make_batch(pairs[start : start + 64])
+
+
+def group_by_length(pairs: Sequence[EncodedPair], tokens: int) -> Iterator[list[EncodedPair]]:
+    """Cut pairs into groups of like lengths, each of at most `tokens` positions a side, padding counted.
+
+    A pair longer than `tokens` makes a group of its own.
+    """
+    mean_length = sum(max(len(pair.source), len(pair.target)) for pair in pairs) / max(1, len(pairs))
+    pool_size = max(1, int(POOL_BATCHES * tokens / max(1.0, mean_length)))
+    for start in range(0, len(pairs), pool_size):
+        group: list[EncodedPair] = []
+        longest = 0
+        for pair in sorted(pairs[start : start + pool_size], key=lambda pair: (len(pair.target), len(pair.source))):
+            longest = max(longest, len(pair.source), len(pair.target))
+            if group and longest * (len(group) + 1) > tokens:
+                yield group
+                group, longest = [], max(len(pair.source), len(pair.target))
+            group.append(pair)
+        if group:
+            yield group
+
+
+def make_batch(pairs: Sequence[EncodedPair]) -> Batch:
+    """Pad pairs into a batch, one source a target."""
+    lengths = torch.tensor([len(pair.source) for pair in pairs])
+    inputs = {"source_tokens": pad([pair.source for pair in pairs]), "source_lengths": lengths}
+    return Batch(inputs, torch.arange(len(pairs)), pad([pair.target for pair in pairs]))
+
+
+def pad(sequences: Sequence[Sequence[int]]) -> Tensor:
+    """Return (B, longest) int64, each sequence followed by `pad`."""
+    padded = torch.full((len(sequences), max(map(len, sequences))), PAD)
+    for row, sequence in enumerate(sequences):
+        padded[row, : len(sequence)] = torch.tensor(sequence)
+    return padded
+
+
+def read_lines(path: Path) -> list[str]:
+    """Return the lines of a UTF-8 file, plain or gzip by its name, without line ends."""
+    try:
+        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    except OSError as error:
+        raise RecipeError(f"{path}: cannot be read: {error}") from error
+    return content.decode("utf-8").removesuffix("\n").split("\n")
+
+
+def has_tokenizers(run: Path) -> bool:
+    """Tell whether both tokenizers are in the run folder."""
+    return all((run / name).is_file() for name in TranslationConfig.tokenizer_files)
+
+
+def train_tokenizers(pairs: Sequence[TextPair], source_size: int, target_size: int, run: Path) -> None:
+    """Train and write both sides' tokenizers."""
+    train_tokenizer((pair.source for pair in pairs), source_size, run / "source.model")
+    train_tokenizer((pair.target for pair in pairs), target_size, run / "target.model")
+
+
+def load_tokenizers(run: Path) -> Tokenizers:
+    """Load both sides' tokenizers of a run; RecipeError where they are missing."""
+    if not has_tokenizers(run):
+        raise RecipeError(f"{run}: has no source.model and target.model; allowed: a run that was begun with its data")
+    return Tokenizers(Tokenizer(run / "source.model"), Tokenizer(run / "target.model"))

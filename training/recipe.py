@@ -1,0 +1,150 @@
+"""Recipes: one YAML file says everything a training run depends on, but for the data's path."""
+
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, get_args
+
+import yaml
+from pydantic import Field, ValidationError
+
+from training.config import Config, RecipeError, Task
+from training.models.translation import TranslationModelConfig
+from training.problems.reverse import ReverseConfig
+from training.problems.translation import TranslationConfig
+from training.trainer import TrainingConfig
+
+# To add a problem or a model: define its config class beside it (training/config.py says what it must have), and list it here;
+# of two or more models: Annotated[A | B, Field(discriminator="kind")].
+AnyProblem = Annotated[
+    ReverseConfig | TranslationConfig,
+    Field(discriminator="kind"),
+]
+AnyModel = TranslationModelConfig
+
+
+class DataSource(Config):
+    """A set of training data and its licence in short; goes into the bundle's provenance."""
+
+    name: str
+    licence: str
+
+
+class LengthRule(Config):
+    """The default maximum length of an answer: `per_source` times the source's length, plus `plus`, in tokens without `eos`."""
+
+    per_source: float = Field(ge=0)
+    plus: int = Field(ge=0)
+
+
+class DecodingDefaults(Config):
+    """What a request gets where it asks for nothing."""
+
+    beam_size: int = Field(5, ge=1)
+    length_penalty: float = Field(1.0, ge=0, le=5)
+    min_length: int = Field(0, ge=0)
+    max_length: LengthRule
+
+
+class DecodingLimits(Config):
+    """The most a request may ask for; `source_length` counts positions of the encoder's input (pieces, or points)."""
+
+    beam_size: int = Field(16, ge=1)
+    source_length: int = Field(ge=1)
+    min_source_length: int = Field(1, ge=1)
+    max_length: int = Field(ge=1)
+
+
+class ExportConfig(Config):
+    """What the bundle's manifest says of decoding."""
+
+    defaults: DecodingDefaults
+    limits: DecodingLimits
+
+
+class Recipe(Config):
+    """One training run.
+
+    Attributes:
+        name: the run's and the bundle's name.
+        description: one sentence for people; goes into the manifest.
+        seed: of the weights, the order of the data and dropout.
+    """
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)
+    description: str
+    seed: int = Field(1, ge=0)
+    problem: AnyProblem
+    model: AnyModel
+    training: TrainingConfig
+    export: ExportConfig
+    data_sources: tuple[DataSource, ...]
+
+    @property
+    def task(self) -> Task:
+        """What a model trained by this recipe does."""
+        return self.problem.task
+
+
+def find_recipe(name_or_path: str) -> Path:
+    """Return the file of a recipe given by path, or by the name of one that comes with the package."""
+    path = Path(name_or_path)
+    if path.is_file():
+        return path
+    folder = Path(str(resources.files("training"))) / "recipes"
+    packaged = folder / f"{name_or_path}.yaml"
+    if packaged.is_file():
+        return packaged
+    names = ", ".join(sorted(file.stem for file in folder.glob("*.yaml")))
+    raise RecipeError(
+        f"recipe: {name_or_path!r} is neither a file nor a packaged recipe; allowed: a path, or one of {names}"
+    )
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Read and check a recipe; RecipeError names every key at fault, what was given and what is allowed."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path}: cannot be read as YAML: {error}") from error
+    try:
+        return Recipe.model_validate(content)
+    except ValidationError as error:
+        faults = "\n".join(f"  {_fault(dict(detail))}" for detail in error.errors())
+        raise RecipeError(f"{path}:\n{faults}") from error
+
+
+def _fault(detail: dict[str, Any]) -> str:
+    """Say one fault as `key: what is allowed, given what`."""
+    key = ".".join(str(part) for part in detail["loc"]) or "recipe"
+    match detail["type"]:
+        case "missing":
+            return f"{key}: missing; it is required"
+        case "extra_forbidden":
+            return f"{key}: unknown key, given {detail['input']!r}; allowed: {', '.join(_keys_beside(detail['loc']))}"
+        case _:
+            return f"{key}: given {detail['input']!r}; {detail['msg']}"
+
+
+def _keys_beside(location: tuple[str | int, ...]) -> list[str]:
+    """Return the keys allowed where an unknown one stands, walking the config classes down to it."""
+    sections: list[type[Config]] = [Recipe]
+    for part in location[:-1]:
+        if isinstance(part, int):
+            continue
+        below = [section.model_fields[part].annotation for section in sections if part in section.model_fields]
+        tagged = [section for section in sections if _kind_of(section) == part]
+        sections = tagged or [section for annotation in below for section in _sections_in(annotation)]
+    return sorted({key for section in sections for key in section.model_fields})
+
+
+def _kind_of(section: type[Config]) -> str | None:
+    """Return the value of `kind` that chooses this section in a union."""
+    field = section.model_fields.get("kind")
+    return None if field is None else str(get_args(field.annotation)[0])
+
+
+def _sections_in(annotation: Any) -> list[type[Config]]:
+    """Return the config classes that an annotation such as `tuple[A | B, ...]` mentions."""
+    if isinstance(annotation, type) and issubclass(annotation, Config):
+        return [annotation]
+    return [section for part in get_args(annotation) for section in _sections_in(part)]

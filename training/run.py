@@ -1,0 +1,50 @@
+"""A run folder: recipe.yaml, tokenizers, checkpoints, metrics.jsonl, averaged.pt."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from training.checkpoint import read_checkpoint
+from training.config import RecipeError
+from training.models.base import SequenceToSequence
+from training.problems.base import Problem
+from training.recipe import Recipe, read_recipe
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run.
+
+    Attributes:
+        path: its folder.
+        recipe: what it was trained by.
+        problem: its data; without a data folder it knows vocabularies only, unless it makes its own data.
+        model: with the averaged weights, on the CPU, in evaluation mode.
+    """
+
+    path: Path
+    recipe: Recipe
+    problem: Problem
+    model: SequenceToSequence
+
+    @property
+    def tokenizers(self) -> dict[str, Path]:
+        """The files that travel into the bundle, by name."""
+        return {name: self.path / name for name in self.recipe.problem.tokenizer_files}
+
+
+def load_run(path: Path, data: Path | None = None) -> Run:
+    """Load a finished run.
+
+    Args:
+        path: the run folder.
+        data: the data folder; needed for the problem's batches only.
+    """
+    averaged = path / "averaged.pt"
+    for file in (path / "recipe.yaml", averaged):
+        if not file.is_file():
+            raise RecipeError(f"{file}: missing; allowed: the folder of a run that has ended")
+    recipe = read_recipe(path / "recipe.yaml")
+    problem = recipe.problem.build(data, path, recipe.seed)
+    model = recipe.model.build(problem)
+    model.load_state_dict(read_checkpoint(averaged)["model"])
+    return Run(path, recipe, problem, model.eval())

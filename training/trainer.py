@@ -1,0 +1,289 @@
+"""The one training loop: batches in, averaged weights out; a killed run goes on exactly where its last checkpoint was."""
+
+import itertools
+import json
+import random
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from training.checkpoint import (
+    average_weights,
+    random_state,
+    read_checkpoint,
+    restore_random_state,
+    write_checkpoint,
+)
+from training.config import Config
+from training.loss import sequence_loss
+from training.models.base import SequenceToSequence
+from training.problems.base import Batch, Problem
+from training.progress import Reporter
+from training.schedule import ScheduleConfig
+
+
+class TrainingConfig(Config):
+    """The `training` section of a recipe: optimisation, validation, and when to stop.
+
+    Attributes:
+        steps: most updates of the run.
+        schedule: the learning rate.
+        weight_decay: of AdamW (Loshchilov and Hutter 2019), on weight matrices alone.
+        gradient_norm: gradients longer than this are cut to it (Pascanu et al. 2013).
+        label_smoothing: see training/loss.py.
+        precision: `bfloat16` runs products in bfloat16; weights, softmax and loss stay in float32.
+        validate_every: steps between validations; each also writes a checkpoint.
+        patience: the run stops after this many validations without a lower loss; None: never.
+        average: how many of the best validated checkpoints are kept to be averaged (Vaswani et al. 2017, section 6.1).
+    """
+
+    steps: int = Field(ge=1)
+    schedule: ScheduleConfig = ScheduleConfig()
+    weight_decay: float = Field(0.01, ge=0)
+    gradient_norm: float = Field(1.0, gt=0)
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    precision: Literal["float32", "bfloat16"] = "float32"
+    validate_every: int = Field(500, ge=1)
+    patience: int | None = Field(None, ge=1)
+    average: int = Field(5, ge=1)
+
+
+class Validation(NamedTuple):
+    """What held-back batches say: nats a token, share of tokens that were the likeliest, in percent."""
+
+    loss: float
+    token_accuracy: float
+    perplexity: float
+
+
+@dataclass
+class Position:
+    """How far a run is; part of every checkpoint.
+
+    Attributes:
+        step: updates made.
+        epoch: the epoch under way, from 0.
+        batch: batches of it already used.
+        seconds: training time of all processes of this run, up to here.
+        best_loss: the lowest validation loss.
+        validations_since_best: since then.
+        kept: (validation loss, step) of each checkpoint kept for the average, best first.
+    """
+
+    step: int = 0
+    epoch: int = 0
+    batch: int = 0
+    seconds: float = 0.0
+    best_loss: float = float("inf")
+    validations_since_best: int = 0
+    kept: list[tuple[float, int]] = field(default_factory=list)
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python's, NumPy's and torch's global generators."""
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 - libraries may draw from it
+    torch.manual_seed(seed)
+
+
+class Trainer:
+    """One run of one model on one problem, in one folder.
+
+    The folder gets `checkpoints/last.pt` (everything, to go on from), `checkpoints/step-N.pt` (the kept weights),
+    `metrics.jsonl`, and at the end `averaged.pt`.
+    """
+
+    def __init__(
+        self,
+        config: TrainingConfig,
+        model: SequenceToSequence,
+        problem: Problem,
+        run: Path,
+        reporter: Reporter,
+        minutes: float | None = None,
+    ) -> None:
+        self.config = config
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.model = model.to(self.device)
+        self.problem = problem
+        self.run = run
+        self.reporter = reporter
+        self.limit_s = None if minutes is None else minutes * 60
+        self.position = Position()
+        self.optimizer = torch.optim.AdamW(self._parameter_groups(), lr=0.0, betas=(0.9, 0.98), fused=True)
+
+    def train(self) -> Validation:
+        """Train to the end (steps, patience or time limit), then write `averaged.pt`; return how that validates."""
+        self.reporter.start(self.config.steps, self.position.step)
+        for batch in self._batches():
+            began = time.monotonic()
+            self._update(batch)
+            self.position.seconds += time.monotonic() - began
+            out_of_time = self.limit_s is not None and self.position.seconds >= self.limit_s
+            done = self.position.step >= self.config.steps or out_of_time
+            if self.position.step % self.config.validate_every == 0 or done:
+                self._validate_and_save()
+                done = done or self._out_of_patience()
+            if done:
+                break
+        return self._finish()
+
+    def resume(self) -> None:
+        """Go on from `checkpoints/last.pt`: weights, optimiser, schedule, random generators, place in the data."""
+        checkpoint = read_checkpoint(self.last_checkpoint)
+        self.model.load_state_dict(checkpoint["model"])
+        self.optimizer.load_state_dict(checkpoint["optimizer"])
+        position = checkpoint["position"]
+        self.position = Position(**{**position, "kept": [tuple(pair) for pair in position["kept"]]})
+        restore_random_state(checkpoint["random"])
+
+    @property
+    def last_checkpoint(self) -> Path:
+        """The file to go on from."""
+        return self.run / "checkpoints" / "last.pt"
+
+    def _batches(self) -> Iterator[Batch]:
+        """Yield batches epoch after epoch, from the position on, keeping the position's epoch and batch up to date."""
+        while True:
+            remaining = itertools.islice(self.problem.training_batches(self.position.epoch), self.position.batch, None)
+            used = self.position.batch
+            for batch in remaining:
+                self.position.batch += 1
+                yield batch
+            assert self.position.batch > used or used > 0, "an epoch without batches"
+            self.position.epoch += 1
+            self.position.batch = 0
+
+    def _update(self, batch: Batch) -> None:
+        """Make one update of the weights."""
+        self.model.train()
+        learning_rate = self.config.schedule.learning_rate(self.position.step, self._progress())
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate
+        batch = batch.to(self.device)
+        with self._autocast():
+            logits = self.model(batch.inputs, batch.source, batch.target)
+        loss = sequence_loss(logits, batch.target, self.config.label_smoothing)
+        mean_loss = loss.smoothed / loss.tokens
+        self.optimizer.zero_grad(set_to_none=True)
+        mean_loss.backward()  # type: ignore[no-untyped-call]
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.gradient_norm)
+        if not torch.isfinite(norm):
+            raise FloatingPointError(
+                f"the gradient of step {self.position.step} is not finite; a lower learning rate may help"
+            )
+        self.optimizer.step()
+        self.position.step += 1
+        self.reporter.update(self.position.step, self.position.epoch, mean_loss.item(), learning_rate, int(loss.tokens))
+
+    def _progress(self) -> float:
+        """Return how much of the run's steps, or of its time limit, is used, whichever is more; 0 to 1."""
+        by_time = 0.0 if self.limit_s is None else self.position.seconds / self.limit_s
+        return max(self.position.step / self.config.steps, by_time)
+
+    def _parameter_groups(self) -> list[dict[str, Any]]:
+        """Return trainable weights in two groups: matrices, which decay, and vectors, which do not."""
+        trainable = [weights for weights in self.model.parameters() if weights.requires_grad]
+        return [
+            {
+                "params": [weights for weights in trainable if weights.dim() >= 2],
+                "weight_decay": self.config.weight_decay,
+            },
+            {"params": [weights for weights in trainable if weights.dim() < 2], "weight_decay": 0.0},
+        ]
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        """Return the context that products run in."""
+        if self.config.precision == "float32":
+            return nullcontext()
+        return torch.autocast(self.device.type, torch.bfloat16)
+
+    def validate(self) -> Validation:
+        """Measure the model on the held-back batches, in float32."""
+        self.model.eval()
+        cross_entropy, correct, tokens = 0.0, 0, 0
+        with torch.inference_mode():
+            for batch in self.problem.validation_batches():
+                moved = batch.to(self.device)
+                loss = sequence_loss(self.model(moved.inputs, moved.source, moved.target), moved.target, 0.0)
+                cross_entropy += loss.cross_entropy.item()
+                correct += int(loss.correct)
+                tokens += int(loss.tokens)
+        mean = cross_entropy / tokens
+        return Validation(mean, 100 * correct / tokens, float(np.exp(min(mean, 50.0))))
+
+    def _validate_and_save(self) -> None:
+        """Validate, keep the weights if they are among the best, and write everything needed to go on."""
+        began = time.monotonic()
+        validation = self.validate()
+        self._keep(validation.loss)
+        if validation.loss < self.position.best_loss:
+            self.position.best_loss = validation.loss
+            self.position.validations_since_best = 0
+        else:
+            self.position.validations_since_best += 1
+        self.position.seconds += time.monotonic() - began
+        self._record("validation", validation)
+        content = {
+            "model": self._weights(),
+            "optimizer": self.optimizer.state_dict(),
+            "position": asdict(self.position),
+            "random": random_state(),
+        }
+        write_checkpoint(content, self.last_checkpoint)
+        self._forget_unkept()
+
+    def _keep(self, loss: float) -> None:
+        """Write the weights if they validate among the best."""
+        kept = sorted([*self.position.kept, (loss, self.position.step)])[: self.config.average]
+        if (loss, self.position.step) in kept:
+            write_checkpoint({"model": self._weights()}, self._kept_file(self.position.step))
+        self.position.kept = kept
+
+    def _forget_unkept(self) -> None:
+        """Delete kept weights that better ones replaced; after `last.pt` no longer names them."""
+        names = {self._kept_file(step).name for _, step in self.position.kept}
+        for file in (self.run / "checkpoints").glob("step-*.pt"):
+            if file.name not in names:
+                file.unlink()
+
+    def _kept_file(self, step: int) -> Path:
+        return self.run / "checkpoints" / f"step-{step:08d}.pt"
+
+    def _out_of_patience(self) -> bool:
+        """Tell whether the validation loss has not fallen for too long."""
+        return self.config.patience is not None and self.position.validations_since_best >= self.config.patience
+
+    def _finish(self) -> Validation:
+        """Average the kept checkpoints and write the mean; return how it validates."""
+        files = [self._kept_file(step) for _, step in self.position.kept]
+        weights = average_weights([read_checkpoint(file)["model"] for file in files])
+        self.model.load_state_dict(weights)
+        validation = self.validate()
+        write_checkpoint(
+            {"model": weights, "steps": [step for _, step in self.position.kept]}, self.run / "averaged.pt"
+        )
+        self._record("averaged", validation)
+        self.reporter.stop()
+        return validation
+
+    def _weights(self) -> dict[str, Tensor]:
+        """Return a copy of the weights on the CPU."""
+        return {name: tensor.detach().cpu().clone() for name, tensor in self.model.state_dict().items()}
+
+    def _record(self, kind: str, validation: Validation) -> None:
+        """Add a line to metrics.jsonl and report it."""
+        position = self.position
+        place = {"step": position.step, "epoch": position.epoch, "seconds": round(position.seconds, 1)}
+        line = {"kind": kind, **place, **self.reporter.training_means(), **validation._asdict()}
+        with (self.run / "metrics.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+        self.reporter.validated(line)
