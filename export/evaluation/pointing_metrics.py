@@ -1,0 +1,126 @@
+"""Corpus metrics of pointing, as Vinyals et al. 2015 (section 4) define them; in percent but for lengths.
+
+An answer is a list of zero-based point indices or of triangles; an instance the server refused has an empty one.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.spatial import Delaunay
+
+from export.evaluation.instances import Instance, Points, Triangle, as_cycle, as_tour, as_triangles, sorted_triangle
+from serving.tasks.geometry import (
+    convex_hull,
+    is_permutation,
+    is_simple_polygon,
+    is_triangulation,
+    polygon_area,
+    tour_length,
+)
+
+Figures = dict[str, float | None]
+"""Metric to value; None where no answer could be measured."""
+
+
+def score_hulls(instances: Sequence[Instance], answers: Sequence[Sequence[int]]) -> Figures:
+    """Score polygons.
+
+    Returns:
+        exact: share of answers that are the reference polygon: the same corners in the same order, whichever comes first.
+            The reference is the line's output turned counter-clockwise, or the hull itself where a line has none.
+        valid: share of answers that are simple polygons.
+        area: mean share of the true hull's area that an answer covers. As in the paper over valid answers alone; it says
+            nothing where few are valid (the paper prints FAIL below 99 %), so read it beside `valid`.
+    """
+    exact = 0
+    covered: list[float] = []
+    for instance, answer in zip(instances, answers, strict=True):
+        exact += same_cycle(answer, reference_hull(instance))
+        if is_simple_polygon(instance.points, answer):
+            hull = polygon_area(instance.points, convex_hull(instance.points))
+            covered.append(polygon_area(instance.points, answer) / hull)
+    count = len(instances)
+    return {"exact": 100 * exact / count, "valid": 100 * len(covered) / count, "area": _mean(covered, scale=100)}
+
+
+def score_tours(instances: Sequence[Instance], answers: Sequence[Sequence[int]]) -> Figures:
+    """Score tours.
+
+    Returns:
+        valid: share of answers that visit every point once.
+        mean_length: of the valid answers.
+        given_mean_length: of the lines' own tours, over the same instances.
+        gap: by how much mean_length exceeds given_mean_length, in percent; negative where the answers are shorter.
+    """
+    lengths: list[float] = []
+    given_lengths: list[float] = []
+    for instance, answer in zip(instances, answers, strict=True):
+        given = as_tour(instance)
+        if is_permutation(answer, len(instance.points)):
+            lengths.append(tour_length(instance.points, answer))
+            given_lengths.append(tour_length(instance.points, given))
+    mean, given_mean = _mean(lengths), _mean(given_lengths)
+    gap = 100 * (mean / given_mean - 1) if mean is not None and given_mean else None
+    return {
+        "valid": 100 * len(lengths) / len(instances),
+        "mean_length": mean,
+        "given_mean_length": given_mean,
+        "gap": gap,
+    }
+
+
+def score_triangulations(instances: Sequence[Instance], answers: Sequence[Sequence[Triangle]]) -> Figures:
+    """Score triangulations.
+
+    Returns:
+        exact: share of answers that are the reference's set of triangles; the reference is the line's output, or the Delaunay
+            triangulation by SciPy (Qhull) where a line has none.
+        valid: share of answers that cover the hull, edge to edge, without overlap.
+        triangle_coverage: share of all references' triangles that the answers have.
+    """
+    exact = valid = found = wanted = 0
+    for instance, answer in zip(instances, answers, strict=True):
+        reference = reference_triangulation(instance)
+        triangles = frozenset(sorted_triangle(triangle) for triangle in answer)
+        exact += triangles == reference
+        valid += is_triangulation(instance.points, answer)
+        found += len(triangles & reference)
+        wanted += len(reference)
+    count = len(instances)
+    return {"exact": 100 * exact / count, "valid": 100 * valid / count, "triangle_coverage": 100 * found / wanted}
+
+
+def same_cycle(answer: Sequence[int], reference: Sequence[int]) -> bool:
+    """Say whether two cycles name the same points in the same order and direction, whichever comes first."""
+    if len(answer) != len(reference) or answer[0] not in reference:
+        return False
+    start = list(reference).index(answer[0])
+    return list(answer) == [*reference[start:], *reference[:start]]
+
+
+def reference_hull(instance: Instance) -> list[int]:
+    """Return the corners to find, counter-clockwise."""
+    if instance.output is None:
+        return convex_hull(instance.points)
+    corners = as_cycle(instance)
+    return list(corners if _is_counter_clockwise(instance.points, corners) else corners[::-1])
+
+
+def reference_triangulation(instance: Instance) -> frozenset[Triangle]:
+    """Return the triangles to find."""
+    return delaunay_triangles(instance.points) if instance.output is None else as_triangles(instance)
+
+
+def delaunay_triangles(points: Points) -> frozenset[Triangle]:
+    """Return the Delaunay triangulation of points that are not all on one line."""
+    return frozenset(sorted_triangle(map(int, corners)) for corners in Delaunay(points).simplices)
+
+
+def _is_counter_clockwise(points: Points, corners: Sequence[int]) -> bool:
+    """Say whether the polygon's signed area (the shoelace formula) is positive."""
+    x, y = points[list(corners)].T
+    return bool(np.sum(x * np.roll(y, -1) - np.roll(x, -1) * y) > 0)
+
+
+def _mean(values: Sequence[float], scale: float = 1.0) -> float | None:
+    return scale * sum(values) / len(values) if values else None
