@@ -1,0 +1,38 @@
+"""Made instances are what the evaluation reads, and their answers are right."""
+
+import pytest
+from typer import Typer
+from typer.testing import CliRunner
+
+from benchmarks.make_instances import make_instances
+from export.evaluation.instances import as_cycle, as_triangles, parse_instance
+from export.evaluation.pointing_metrics import score_hulls
+from serving.tasks.geometry import is_triangulation
+
+app = Typer()
+app.command()(make_instances)
+
+
+def make(*options: str) -> list[str]:
+    result = CliRunner().invoke(app, options)
+    assert result.exit_code == 0, result.output
+    return result.stdout.splitlines()
+
+
+def test_made_hulls_are_the_hulls_that_serving_finds():
+    instances = [parse_instance(line, "made") for line in make("hull", "--count", "5", "--points", "12")]
+    unsolved = [
+        parse_instance(line.partition("output")[0], "made") for line in make("hull", "--count", "5", "--points", "12")
+    ]
+    answers = [as_cycle(instance) for instance in instances]
+    assert score_hulls(unsolved, answers)["exact"] == pytest.approx(100)
+
+
+def test_made_triangulations_are_triangulations():
+    (instance,) = (parse_instance(line, "made") for line in make("delaunay", "--count", "1", "--points", "9"))
+    assert is_triangulation(instance.points, sorted(as_triangles(instance)))
+
+
+def test_a_seed_decides_the_points():
+    options = ("hull", "--count", "1", "--points", "4", "--seed")
+    assert make(*options, "3") == make(*options, "3") != make(*options, "4")
