@@ -15,9 +15,11 @@ class FinishReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     FINISH_REASON_UNSPECIFIED: _ClassVar[FinishReason]
     FINISH_REASON_END_OF_SEQUENCE: _ClassVar[FinishReason]
     FINISH_REASON_MAX_LENGTH: _ClassVar[FinishReason]
+    FINISH_REASON_DEAD_END: _ClassVar[FinishReason]
 FINISH_REASON_UNSPECIFIED: FinishReason
 FINISH_REASON_END_OF_SEQUENCE: FinishReason
 FINISH_REASON_MAX_LENGTH: FinishReason
+FINISH_REASON_DEAD_END: FinishReason
 
 class DecodingOptions(_message.Message):
     __slots__ = ("beam_size", "hypothesis_count", "length_penalty", "min_length", "max_length", "include_attention")

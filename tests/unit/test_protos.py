@@ -1,0 +1,23 @@
+"""The committed stubs are what the protos generate."""
+
+import importlib.util
+from pathlib import Path
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def test_regenerating_the_stubs_changes_nothing(tmp_path):
+    spec = importlib.util.spec_from_file_location("generate", REPOSITORY / "protos/generate.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.generate(tmp_path)
+
+    generated = {path.name: path.read_bytes() for path in (tmp_path / "beamstep/v1").iterdir()}
+    committed = {
+        path.name: path.read_bytes()
+        for path in (REPOSITORY / "beamstep/v1").iterdir()
+        if path.is_file() and path.name != "__init__.py"
+    }
+    assert len(generated) >= 15
+    assert generated.keys() == committed.keys()
+    assert [name for name in generated if generated[name] != committed[name]] == []
