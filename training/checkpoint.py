@@ -19,7 +19,7 @@ def write_checkpoint(content: dict[str, Any], path: Path) -> None:
         torch.save(content, file)
         file.flush()
         os.fsync(file.fileno())
-    os.replace(beside, path)
+    beside.replace(path)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

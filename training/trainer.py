@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 import random
 import time
 from collections.abc import Iterator
@@ -23,11 +24,12 @@ from training.checkpoint import (
     write_checkpoint,
 )
 from training.config import Config
-from training.loss import sequence_loss
+from training.loss import count_errors, smoothed_cross_entropy
 from training.models.base import SequenceToSequence
 from training.problems.base import Batch, Problem
 from training.progress import Reporter
 from training.schedule import ScheduleConfig
+from training.vocabulary import PAD
 
 
 class TrainingConfig(Config):
@@ -171,10 +173,9 @@ class Trainer:
         batch = batch.to(self.device)
         with self._autocast():
             logits = self.model(batch.inputs, batch.source, batch.target)
-        loss = sequence_loss(logits, batch.target, self.config.label_smoothing)
-        mean_loss = loss.smoothed / loss.tokens
+        loss = smoothed_cross_entropy(logits, batch.target, self.config.label_smoothing)
         self.optimizer.zero_grad(set_to_none=True)
-        mean_loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()  # type: ignore[no-untyped-call]
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.gradient_norm)
         if not torch.isfinite(norm):
             raise FloatingPointError(
@@ -182,7 +183,8 @@ class Trainer:
             )
         self.optimizer.step()
         self.position.step += 1
-        self.reporter.update(self.position.step, self.position.epoch, mean_loss.item(), learning_rate, int(loss.tokens))
+        tokens = int((batch.target != PAD).sum())
+        self.reporter.update(self.position.step, self.position.epoch, loss.item(), learning_rate, tokens)
 
     def _progress(self) -> float:
         """Return how much of the run's steps, or of its time limit, is used, whichever is more; 0 to 1."""
@@ -209,16 +211,15 @@ class Trainer:
     def validate(self) -> Validation:
         """Measure the model on the held-back batches, in float32."""
         self.model.eval()
-        cross_entropy, correct, tokens = 0.0, 0, 0
         with torch.inference_mode():
-            for batch in self.problem.validation_batches():
-                moved = batch.to(self.device)
-                loss = sequence_loss(self.model(moved.inputs, moved.source, moved.target), moved.target, 0.0)
-                cross_entropy += loss.cross_entropy.item()
-                correct += int(loss.correct)
-                tokens += int(loss.tokens)
-        mean = cross_entropy / tokens
-        return Validation(mean, 100 * correct / tokens, float(np.exp(min(mean, 50.0))))
+            batches = (batch.to(self.device) for batch in self.problem.validation_batches())
+            counts = [
+                count_errors(self.model(batch.inputs, batch.source, batch.target), batch.target) for batch in batches
+            ]
+        tokens = sum(count.tokens for count in counts)
+        loss = sum(count.cross_entropy for count in counts) / tokens
+        accuracy = 100 * sum(count.correct for count in counts) / tokens
+        return Validation(loss, accuracy, math.exp(min(loss, 50.0)))
 
     def _validate_and_save(self) -> None:
         """Validate, keep the weights if they are among the best, and write everything needed to go on."""

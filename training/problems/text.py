@@ -1,8 +1,8 @@
 """Text to subword ids: sentencepiece models trained on a run's own data. Kudo 2018, arXiv:1804.10959."""
 
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Literal
 
 import sentencepiece
 
@@ -33,20 +33,23 @@ class Tokenizer:
         return str(self._processor.decode([int(token) for token in ids]))
 
 
-def train_tokenizer(sentences: Iterable[str], vocabulary_size: int, path: Path) -> Tokenizer:
-    """Train a unigram model and write it to `path`, whole or not at all.
+def train_tokenizer(
+    sentences: Iterable[str], vocabulary_size: int, path: Path, model_type: Literal["unigram", "bpe"] = "unigram"
+) -> Tokenizer:
+    """Train a model and write it to `path`, whole or not at all.
 
     Args:
         sentences: the training text, case and punctuation as users write them.
         vocabulary_size: most ids, special ones included; text too small for it gets fewer.
         path: where the `.model` file goes.
+        model_type: `bpe` keeps the frequent words of a small corpus whole, where `unigram` takes some apart.
     """
     beside = path.with_suffix(".partial")
     with beside.open("wb") as file:
         sentencepiece.SentencePieceTrainer.train(
             sentence_iterator=iter(sentences),
             model_writer=file,
-            model_type="unigram",
+            model_type=model_type,
             vocab_size=vocabulary_size,
             hard_vocab_limit=False,
             character_coverage=0.9999,
@@ -57,5 +60,5 @@ def train_tokenizer(sentences: Iterable[str], vocabulary_size: int, path: Path) 
             num_threads=1,
             minloglevel=2,
         )
-    os.replace(beside, path)
+    beside.replace(path)
     return Tokenizer(path)

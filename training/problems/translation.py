@@ -16,8 +16,8 @@ from training.problems.base import Batch
 from training.problems.text import Tokenizer, train_tokenizer
 from training.vocabulary import EOS, PAD
 
-POOL_BATCHES = 50
-"""Sentences are sorted by length within pools of about this many batches, so that an epoch stays well mixed."""
+POOL_BATCHES = 200
+"""Sentences are sorted by length within pools of about this many batches: large, for little padding, yet well mixed."""
 
 
 class TextPair(NamedTuple):
@@ -97,7 +97,7 @@ class TranslationConfig(ProblemConfig):
     """The `problem` section of a translation recipe.
 
     Attributes:
-        tokenizer_sentences: most sentences of each corpus that the tokenizers are trained on.
+        tokenizer_sentences: how many pairs of each corpus, spread over it, the tokenizers are trained on; None: all.
     """
 
     kind: Literal["translation"]
@@ -116,7 +116,7 @@ class TranslationConfig(ProblemConfig):
             return TranslationProblem(load_tokenizers(run), None, self.batch, seed)
         corpora = [corpus.read(data) for corpus in self.training]
         if not has_tokenizers(run):
-            text = [pair for pairs in corpora for pair in pairs[: self.tokenizer_sentences]]
+            text = [pair for pairs in corpora for pair in spread(pairs, self.tokenizer_sentences)]
             train_tokenizers(text, self.source_vocabulary_size, self.target_vocabulary_size, run)
         tokenizers = load_tokenizers(run)
         sizes = [corpus.sentences_per_epoch for corpus in self.training]
@@ -234,6 +234,11 @@ def pad(sequences: Sequence[Sequence[int]]) -> Tensor:
     for row, sequence in enumerate(sequences):
         padded[row, : len(sequence)] = torch.tensor(sequence)
     return padded
+
+
+def spread(pairs: Sequence[TextPair], count: int | None) -> Sequence[TextPair]:
+    """Return `count` or somewhat more pairs at even distances; all where `count` is None."""
+    return pairs if count is None else pairs[:: max(1, len(pairs) // count)]
 
 
 def read_lines(path: Path) -> list[str]:
