@@ -1,0 +1,81 @@
+"""Where a client's channel goes and how it retries."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+
+
+@dataclass(frozen=True)
+class RetryPolicy:
+    """How a call that fails with UNAVAILABLE is tried again, by gRPC itself and within the call's timeout.
+
+    Attributes:
+        attempts: how often in all, from 1 (no retry) to gRPC's own limit of 5.
+        first_backoff_s: the wait before the second attempt, which gRPC varies by a fifth; it doubles for each further one.
+        most_backoff_s: it grows no further than this.
+    """
+
+    attempts: int = 4
+    first_backoff_s: float = 0.2
+    most_backoff_s: float = 5.0
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.attempts <= 5:
+            raise ValueError(f"attempts: {self.attempts}; allowed: from 1 to 5")
+        if not 0 < self.first_backoff_s <= self.most_backoff_s:
+            raise ValueError(f"first_backoff_s: {self.first_backoff_s}; allowed: above 0, up to most_backoff_s")
+
+    def service_config(self) -> str:
+        """Return gRPC's service config for it, as JSON."""
+        if self.attempts == 1:
+            return "{}"
+        policy = {
+            "maxAttempts": self.attempts,
+            "initialBackoff": f"{self.first_backoff_s:.3f}s",
+            "maxBackoff": f"{self.most_backoff_s:.3f}s",
+            "backoffMultiplier": 2,
+            "retryableStatusCodes": ["UNAVAILABLE"],
+        }
+        return json.dumps({"methodConfig": [{"name": [{}], "retryPolicy": policy}]})
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A server and how to reach it.
+
+    Attributes:
+        address: `host:port`.
+        secure: whether to speak TLS.
+        root_certificates: a PEM file of the authorities to trust; None takes gRPC's own. Only with `secure`.
+        retry: what to do about UNAVAILABLE.
+    """
+
+    address: str
+    secure: bool = False
+    root_certificates: Path | None = None
+    retry: RetryPolicy = RetryPolicy()
+
+    def __post_init__(self) -> None:
+        if self.root_certificates is not None and not self.secure:
+            raise ValueError("root_certificates: given without secure; allowed: only for a TLS connection")
+
+    def open(self) -> grpc.Channel:
+        """Open a blocking channel; nothing connects before the first call."""
+        if self.secure:
+            return grpc.secure_channel(self.address, self._credentials(), options=self._options())
+        return grpc.insecure_channel(self.address, options=self._options())
+
+    def open_async(self) -> grpc.aio.Channel:
+        """Open a channel of the running event loop."""
+        if self.secure:
+            return grpc.aio.secure_channel(self.address, self._credentials(), options=self._options())
+        return grpc.aio.insecure_channel(self.address, options=self._options())
+
+    def _credentials(self) -> grpc.ChannelCredentials:
+        roots = self.root_certificates.read_bytes() if self.root_certificates else None
+        return grpc.ssl_channel_credentials(root_certificates=roots)
+
+    def _options(self) -> list[tuple[str, str]]:
+        return [("grpc.service_config", self.retry.service_config())]

@@ -1,0 +1,212 @@
+"""The client: one method a call, blocking or async, from plain Python values to the answers of beamstep/v1.
+
+    with Client("localhost:50051") as client:
+        print(client.translate("A dog runs.").hypotheses[0].text)
+
+Answers are the protos' own messages; protos/beamstep/v1 says what each field means.
+"""
+
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeVar
+
+import grpc
+
+from beamstep.channel import Endpoint, RetryPolicy
+from beamstep.errors import ServiceError, error_of
+from beamstep.requests import (
+    Coordinates,
+    Image,
+    captioning_request,
+    hull_request,
+    tour_request,
+    translation_request,
+    triangulation_request,
+)
+from beamstep.v1 import captioning_pb2, model_pb2, pointing_pb2, translation_pb2
+from beamstep.v1.captioning_pb2_grpc import CaptioningServiceStub
+from beamstep.v1.decoding_pb2 import DecodingOptions
+from beamstep.v1.model_pb2_grpc import ModelServiceStub
+from beamstep.v1.pointing_pb2_grpc import PointingServiceStub
+from beamstep.v1.translation_pb2_grpc import TranslationServiceStub
+
+__all__ = ["AsyncClient", "Client", "DecodingOptions", "RetryPolicy", "ServiceError"]
+
+DEFAULT_ADDRESS = "localhost:50051"
+DEFAULT_TIMEOUT_S = 60.0
+DEFAULT_RETRY = RetryPolicy()
+
+Request = TypeVar("Request")
+Response = TypeVar("Response")
+
+
+class Client:
+    """A blocking client; safe to use from several threads.
+
+    Every call raises a `beamstep.errors.ServiceError` when it fails; `options` left out takes the model's defaults,
+    and `model` left out the server's first for the task.
+    """
+
+    def __init__(
+        self,
+        address: str = DEFAULT_ADDRESS,
+        *,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+        secure: bool = False,
+        root_certificates: Path | None = None,
+        retry: RetryPolicy = DEFAULT_RETRY,
+    ) -> None:
+        """Prepare to call a server; nothing connects before the first call.
+
+        Args:
+            address: `host:port`.
+            timeout_s: how long one call may take, retries included.
+            secure: whether to speak TLS.
+            root_certificates: a PEM file of the authorities to trust, with `secure`; None takes gRPC's own.
+            retry: what to do about UNAVAILABLE.
+        """
+        self._timeout_s = timeout_s
+        self._channel = Endpoint(address, secure, root_certificates, retry).open()
+        self._translation = TranslationServiceStub(self._channel)
+        self._captioning = CaptioningServiceStub(self._channel)
+        self._pointing = PointingServiceStub(self._channel)
+        self._models = ModelServiceStub(self._channel)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the channel; running calls are cancelled."""
+        self._channel.close()
+
+    def translate(
+        self, text: str, *, model: str = "", model_version: str = "", options: DecodingOptions | None = None
+    ) -> translation_pb2.TranslateTextResponse:
+        """Translate a text; hypotheses come best first."""
+        return self._call(self._translation.TranslateText, translation_request(text, model, model_version, options))
+
+    def caption(
+        self, image: Image, *, model: str = "", model_version: str = "", options: DecodingOptions | None = None
+    ) -> captioning_pb2.CaptionImageResponse:
+        """Say in words what an image shows; hypotheses come best first."""
+        return self._call(self._captioning.CaptionImage, captioning_request(image, model, model_version, options))
+
+    def find_convex_hull(
+        self, points: Coordinates, *, model: str = "", model_version: str = "", options: DecodingOptions | None = None
+    ) -> pointing_pb2.FindConvexHullResponse:
+        """Find the convex hull of points, as indices into them."""
+        return self._call(self._pointing.FindConvexHull, hull_request(points, model, model_version, options))
+
+    def find_delaunay_triangulation(
+        self, points: Coordinates, *, model: str = "", model_version: str = "", options: DecodingOptions | None = None
+    ) -> pointing_pb2.FindDelaunayTriangulationResponse:
+        """Find the Delaunay triangulation of points, as triples of indices into them."""
+        return self._call(
+            self._pointing.FindDelaunayTriangulation, triangulation_request(points, model, model_version, options)
+        )
+
+    def find_tour(
+        self, points: Coordinates, *, model: str = "", model_version: str = "", options: DecodingOptions | None = None
+    ) -> pointing_pb2.FindTourResponse:
+        """Find a short closed tour through points, as indices into them."""
+        return self._call(self._pointing.FindTour, tour_request(points, model, model_version, options))
+
+    def list_models(self) -> model_pb2.ListModelsResponse:
+        """List the models the server has loaded."""
+        return self._call(self._models.ListModels, model_pb2.ListModelsRequest())
+
+    def get_model(self, name: str, version: str = "") -> model_pb2.GetModelResponse:
+        """Describe one model, by default its latest version."""
+        return self._call(self._models.GetModel, model_pb2.GetModelRequest(name=name, version=version))
+
+    def _call(self, method: grpc.UnaryUnaryMultiCallable[Request, Response], request: Request) -> Response:
+        try:
+            return method(request, timeout=self._timeout_s)
+        except grpc.RpcError as error:
+            raise error_of(error) from None
+
+
+class AsyncClient:
+    """The same for an event loop; made and used within one. See `Client`."""
+
+    def __init__(
+        self,
+        address: str = DEFAULT_ADDRESS,
+        *,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+        secure: bool = False,
+        root_certificates: Path | None = None,
+        retry: RetryPolicy = DEFAULT_RETRY,
+    ) -> None:
+        """Prepare to call a server; see `Client`."""
+        self._timeout_s = timeout_s
+        self._channel = Endpoint(address, secure, root_certificates, retry).open_async()
+        self._translation = TranslationServiceStub(self._channel)
+        self._captioning = CaptioningServiceStub(self._channel)
+        self._pointing = PointingServiceStub(self._channel)
+        self._models = ModelServiceStub(self._channel)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the channel; running calls are cancelled."""
+        await self._channel.close()
+
+    async def translate(
+        self, text: str, *, model: str = "", model_version: str = "", options: DecodingOptions | None = None
+    ) -> translation_pb2.TranslateTextResponse:
+        """Translate a text; hypotheses come best first."""
+        return await self._call(
+            self._translation.TranslateText, translation_request(text, model, model_version, options)
+        )
+
+    async def caption(
+        self, image: Image, *, model: str = "", model_version: str = "", options: DecodingOptions | None = None
+    ) -> captioning_pb2.CaptionImageResponse:
+        """Say in words what an image shows; hypotheses come best first."""
+        return await self._call(self._captioning.CaptionImage, captioning_request(image, model, model_version, options))
+
+    async def find_convex_hull(
+        self, points: Coordinates, *, model: str = "", model_version: str = "", options: DecodingOptions | None = None
+    ) -> pointing_pb2.FindConvexHullResponse:
+        """Find the convex hull of points, as indices into them."""
+        return await self._call(self._pointing.FindConvexHull, hull_request(points, model, model_version, options))
+
+    async def find_delaunay_triangulation(
+        self, points: Coordinates, *, model: str = "", model_version: str = "", options: DecodingOptions | None = None
+    ) -> pointing_pb2.FindDelaunayTriangulationResponse:
+        """Find the Delaunay triangulation of points, as triples of indices into them."""
+        return await self._call(
+            self._pointing.FindDelaunayTriangulation, triangulation_request(points, model, model_version, options)
+        )
+
+    async def find_tour(
+        self, points: Coordinates, *, model: str = "", model_version: str = "", options: DecodingOptions | None = None
+    ) -> pointing_pb2.FindTourResponse:
+        """Find a short closed tour through points, as indices into them."""
+        return await self._call(self._pointing.FindTour, tour_request(points, model, model_version, options))
+
+    async def list_models(self) -> model_pb2.ListModelsResponse:
+        """List the models the server has loaded."""
+        return await self._call(self._models.ListModels, model_pb2.ListModelsRequest())
+
+    async def get_model(self, name: str, version: str = "") -> model_pb2.GetModelResponse:
+        """Describe one model, by default its latest version."""
+        return await self._call(self._models.GetModel, model_pb2.GetModelRequest(name=name, version=version))
+
+    async def _call(self, method: grpc.aio.UnaryUnaryMultiCallable[Request, Response], request: Request) -> Response:
+        try:
+            return await method(request, timeout=self._timeout_s)
+        except grpc.aio.AioRpcError as error:
+            raise error_of(error) from None
