@@ -1,0 +1,103 @@
+"""Delaunay triangulations: triangles in an order that the points' places decide (Vinyals et al. 2015, section 3.2)."""
+
+from collections.abc import Iterator
+from functools import cache
+from itertools import combinations
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.config import Task
+from training.problems.base import Batch
+from training.problems.points import (
+    TRAINING,
+    VALIDATION,
+    Points,
+    PointSetConfig,
+    instance_generator,
+    order_by_x,
+    pointing_batch,
+    uniform_points,
+)
+
+
+class DelaunayConfig(PointSetConfig):
+    """Uniform point sets and their Delaunay triangulations, fresh at every step."""
+
+    task: ClassVar[Task] = "delaunay"
+    kind: Literal["delaunay"] = "delaunay"
+
+    def build(self, data: Path | None, run: Path, seed: int) -> "DelaunayProblem":  # noqa: ARG002 - needs neither folder
+        """Make the problem."""
+        return DelaunayProblem(self, seed)
+
+
+class DelaunayProblem:
+    """Supplies point sets with their triangulations."""
+
+    def __init__(self, config: DelaunayConfig, seed: int) -> None:
+        self.config = config
+        self.seed = seed
+
+    def training_batches(self, epoch: int) -> Iterator[Batch]:
+        """Yield fresh instances; every set of a batch has the same size."""
+        generator = instance_generator(self.seed, TRAINING, epoch)
+        for _ in range(self.config.batches_per_epoch):
+            yield self._batch(generator, self.config.draw_size(generator))
+
+    def validation_batches(self) -> Iterator[Batch]:
+        """Yield one batch for each of a few sizes."""
+        for index, size in enumerate(self.config.sizes_to_validate()):
+            yield self._batch(instance_generator(self.seed, VALIDATION, index), size)
+
+    def _batch(self, generator: np.random.Generator, size: int) -> Batch:
+        points = uniform_points(generator, self.config.sets_per_batch(size), size)
+        return pointing_batch(points, [triangles.ravel().tolist() for triangles in delaunay_triangles(points)])
+
+
+def delaunay_triangles(points: Points) -> list[NDArray[np.int64]]:
+    """Return the Delaunay triangles of each set, in canonical order.
+
+    The order is one that an encoder without positions can know: rank the points from left to right; a triangle is its
+    points by ascending rank; triangles are sorted by the rank of their first point, then second, then third. (Vinyals
+    et al. sort by input index, and by incentre for the triangles.) An answer to a caller is sorted by input index anyway.
+
+    A triangle is Delaunay if no point lies inside its circumcircle. All triples are tested, O(P^4) a set and at once for
+    all sets, which for the few points of these tasks is quicker than a call of Qhull for each.
+
+    Args:
+        points: (B, P, 2), P >= 3, no three points on one line and no four on one circle.
+
+    Returns:
+        B arrays (triangles, 3) of input indices.
+    """
+    order = order_by_x(points)
+    ranked = np.take_along_axis(points, order[..., None], 1)
+    triples = _triples(points.shape[1])
+    empty = ~_any_inside(ranked, triples)
+    return [ranks_to_indices[triples[kept]] for ranks_to_indices, kept in zip(order, empty, strict=True)]
+
+
+@cache
+def _triples(count: int) -> NDArray[np.int64]:
+    """Return all ascending triples below `count`, sorted: (count choose 3, 3)."""
+    return np.array(list(combinations(range(count), 3)), dtype=np.int64)
+
+
+def _any_inside(points: Points, triples: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Tell which triples (B, M) of points (B, P, 2) have a point strictly inside their circumcircle.
+
+    Lifted onto the paraboloid z = x^2 + y^2, a point is inside if it lies below the plane of the lifted triple
+    (de Berg et al., Computational Geometry, theorem 9.8 and section 11.5).
+    """
+    centred = points - 0.5
+    lifted = np.concatenate([centred, (centred**2).sum(2, keepdims=True)], 2)
+    a, b, c = (lifted[:, triples[:, corner]] for corner in range(3))  # (B, M, 3) each
+    normal = np.cross(b - a, c - a)
+    normal *= np.sign(normal[..., 2:])  # upwards
+    height = normal @ lifted.transpose(0, 2, 1) - (normal * a).sum(2, keepdims=True)  # (B, M, P)
+    np.put_along_axis(height, np.broadcast_to(triples, (len(points), *triples.shape)), 0.0, 2)  # the corners themselves
+    inside: NDArray[np.bool_] = (height < 0).any(2)
+    return inside

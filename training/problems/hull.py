@@ -1,0 +1,84 @@
+"""Convex hulls: the corners counter-clockwise from the leftmost point (Vinyals et al. 2015, section 3.1)."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from training.config import Task
+from training.problems.base import Batch
+from training.problems.points import (
+    TRAINING,
+    VALIDATION,
+    Points,
+    PointSetConfig,
+    instance_generator,
+    order_by_x,
+    pointing_batch,
+    uniform_points,
+)
+
+
+class HullConfig(PointSetConfig):
+    """Uniform point sets and their hulls, fresh at every step."""
+
+    task: ClassVar[Task] = "convex_hull"
+    kind: Literal["hull"] = "hull"
+
+    def build(self, data: Path | None, run: Path, seed: int) -> "HullProblem":  # noqa: ARG002 - needs neither folder
+        """Make the problem."""
+        return HullProblem(self, seed)
+
+
+class HullProblem:
+    """Supplies point sets with their hulls."""
+
+    def __init__(self, config: HullConfig, seed: int) -> None:
+        self.config = config
+        self.seed = seed
+
+    def training_batches(self, epoch: int) -> Iterator[Batch]:
+        """Yield fresh instances; every set of a batch has the same size."""
+        generator = instance_generator(self.seed, TRAINING, epoch)
+        for _ in range(self.config.batches_per_epoch):
+            yield self._batch(generator, self.config.draw_size(generator))
+
+    def validation_batches(self) -> Iterator[Batch]:
+        """Yield one batch for each of a few sizes."""
+        for index, size in enumerate(self.config.sizes_to_validate()):
+            yield self._batch(instance_generator(self.seed, VALIDATION, index), size)
+
+    def _batch(self, generator: np.random.Generator, size: int) -> Batch:
+        points = uniform_points(generator, self.config.sets_per_batch(size), size)
+        return pointing_batch(points, hull_corners(points))
+
+
+def hull_corners(points: Points) -> list[list[int]]:
+    """Return the corners of each set's hull, counter-clockwise from the leftmost (then lowest) one.
+
+    The data of Vinyals et al. starts at the lowest index instead, which an encoder without positions cannot know;
+    polygons are compared up to rotation. Gift wrapping (Jarvis 1973), all sets at once: from a corner, the next is the
+    point that takes the smallest left turn.
+
+    Args:
+        points: (B, P, 2), the points of a set distinct and no three on one line.
+    """
+    sets = np.arange(len(points))
+    start = order_by_x(points)[:, 0]
+    corners = [start]
+    heading = np.full(len(points), -np.pi / 2)  # downwards, so that the first turn is counted from the left border
+    while True:
+        here = corners[-1]
+        away = points - points[sets, here][:, None]  # (B, P, 2)
+        turn = (np.arctan2(away[..., 1], away[..., 0]) - heading[:, None]) % (2 * np.pi)
+        turn[sets, here] = np.inf
+        following = turn.argmin(1)
+        heading = heading + turn[sets, following]
+        done = np.logical_or.reduce([following == start] + [here == start] * (len(corners) > 1))
+        corners.append(np.where(done, start, following))
+        if done.all():
+            break
+    table = np.stack(corners[:-1], 1)
+    lengths = 1 + (table[:, 1:] != start[:, None]).sum(1)
+    return [row[:length].tolist() for row, length in zip(table, lengths, strict=True)]

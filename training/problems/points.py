@@ -1,0 +1,93 @@
+"""Point sets as the pointing problems share them: seeded instances, padded encoder inputs, targets as token ids."""
+
+from collections.abc import Sequence
+from typing import Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from training.config import ProblemConfig
+from training.problems.base import Batch
+from training.vocabulary import EOS, FIRST_POSITION, PAD
+
+Points = NDArray[np.float64]
+"""(..., P, 2) coordinates, x then y."""
+
+TRAINING, VALIDATION = 0, 1
+"""The two streams of instances: no validation instance is ever drawn in training."""
+
+
+def instance_generator(seed: int, stream: int, index: int) -> np.random.Generator:
+    """Return the generator of one epoch (or one validation group), so that any epoch can be drawn without those before."""
+    return np.random.default_rng([seed, stream, index])
+
+
+def uniform_points(generator: np.random.Generator, count: int, points: int) -> Points:
+    """Draw `count` sets of `points` points, uniform in the unit square: (count, points, 2), as Vinyals et al. 2015."""
+    return generator.random((count, points, 2))
+
+
+class PointSetConfig(ProblemConfig):
+    """How many points a set has, how many sets a batch, and how many batches an epoch.
+
+    A batch holds sets of one size, about `points_per_batch` points in all, so that every step costs the same.
+    """
+
+    smallest: int = Field(ge=3)
+    largest: int = Field(ge=3)
+    points_per_batch: int = Field(default=2048, ge=1)
+    batches_per_epoch: int = Field(default=250, ge=1)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.smallest > self.largest:
+            raise ValueError(f"smallest {self.smallest} is above largest {self.largest}")
+        return self
+
+    def draw_size(self, generator: np.random.Generator) -> int:
+        """Draw a size from [smallest, largest], each octave as likely as the next: small sets are the common request."""
+        low, high = np.log(self.smallest), np.log(self.largest + 1)
+        return min(self.largest, int(np.exp(generator.uniform(low, high))))
+
+    def sets_per_batch(self, size: int) -> int:
+        """Return how many sets of `size` points make one batch."""
+        return max(1, self.points_per_batch // size)
+
+    def sizes_to_validate(self, groups: int = 4) -> list[int]:
+        """Return up to `groups` sizes spread evenly in the logarithm from smallest to largest, both included."""
+        sizes = np.exp(np.linspace(np.log(self.smallest), np.log(self.largest), groups))
+        return sorted({round(size) for size in sizes})
+
+
+def order_by_x(points: Points) -> NDArray[np.int64]:
+    """Return the indices (B, P) of each set's points from left to right, ties from low to high: no index decides."""
+    return np.lexsort((points[..., 1], points[..., 0]), axis=-1)
+
+
+def pointing_batch(points: Points | Sequence[Points], targets: Sequence[Sequence[int]]) -> Batch:
+    """Pad point sets and their targets into one batch.
+
+    Args:
+        points: B sets, each (P, 2); sizes may differ.
+        targets: B sequences of point indices, `eos` not in them.
+
+    Returns:
+        inputs `points` (B, S, 2) float64 and `point_counts` (B,), padded with 0; target (B, T) in token ids, ending in `eos`.
+    """
+    counts = [len(one) for one in points]
+    padded = torch.zeros(len(points), max(counts), 2, dtype=torch.float64)
+    for row, one in zip(padded, points, strict=True):
+        row[: len(one)] = torch.from_numpy(np.asarray(one, dtype=np.float64))
+    inputs = {"points": padded, "point_counts": torch.tensor(counts)}
+    return Batch(inputs, torch.arange(len(points)), _target_tokens(targets))
+
+
+def _target_tokens(targets: Sequence[Sequence[int]]) -> Tensor:
+    tokens = np.full((len(targets), max(len(target) for target in targets) + 1), PAD, dtype=np.int64)
+    for row, target in zip(tokens, targets, strict=True):
+        row[: len(target)] = np.asarray(target, dtype=np.int64) + FIRST_POSITION
+        row[len(target)] = EOS
+    return torch.from_numpy(tokens)
