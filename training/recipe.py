@@ -8,18 +8,24 @@ import yaml
 from pydantic import Field, ValidationError
 
 from training.config import Config, RecipeError, Task
+from training.models.pointer import PointerConfig
 from training.models.translation import TranslationModelConfig
+from training.problems.delaunay import DelaunayConfig
+from training.problems.hull import HullConfig
 from training.problems.reverse import ReverseConfig
+from training.problems.tour import TourConfig
 from training.problems.translation import TranslationConfig
 from training.trainer import TrainingConfig
 
-# To add a problem or a model: define its config class beside it (training/config.py says what it must have), and list it here;
-# of two or more models: Annotated[A | B, Field(discriminator="kind")].
+# To add a problem or a model: define its config class beside it (training/config.py says what it must have), and list it here.
 AnyProblem = Annotated[
-    ReverseConfig | TranslationConfig,
+    ReverseConfig | TranslationConfig | HullConfig | DelaunayConfig | TourConfig,
     Field(discriminator="kind"),
 ]
-AnyModel = TranslationModelConfig
+AnyModel = Annotated[
+    TranslationModelConfig | PointerConfig,
+    Field(discriminator="kind"),
+]
 
 
 class DataSource(Config):
@@ -39,18 +45,18 @@ class LengthRule(Config):
 class DecodingDefaults(Config):
     """What a request gets where it asks for nothing."""
 
-    beam_size: int = Field(5, ge=1)
-    length_penalty: float = Field(1.0, ge=0, le=5)
-    min_length: int = Field(0, ge=0)
+    beam_size: int = Field(default=5, ge=1)
+    length_penalty: float = Field(default=1.0, ge=0, le=5)
+    min_length: int = Field(default=0, ge=0)
     max_length: LengthRule
 
 
 class DecodingLimits(Config):
     """The most a request may ask for; `source_length` counts positions of the encoder's input (pieces, or points)."""
 
-    beam_size: int = Field(16, ge=1)
+    beam_size: int = Field(default=16, ge=1)
     source_length: int = Field(ge=1)
-    min_source_length: int = Field(1, ge=1)
+    min_source_length: int = Field(default=1, ge=1)
     max_length: int = Field(ge=1)
 
 
@@ -72,7 +78,7 @@ class Recipe(Config):
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)
     description: str
-    seed: int = Field(1, ge=0)
+    seed: int = Field(default=1, ge=0)
     problem: AnyProblem
     model: AnyModel
     training: TrainingConfig
