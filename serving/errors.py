@@ -31,6 +31,10 @@ class Expired(BeamstepError):  # noqa: N818
     """The caller's own deadline passed while waiting or decoding."""
 
 
+class ModelFault(BeamstepError):  # noqa: N818
+    """The model failed this request: it raised, or its log-probs are not numbers. The operator must look; nobody else's fault."""
+
+
 class BadBundle(BeamstepError):  # noqa: N818
     """The operator must replace the bundle: a file is missing, altered or of an unknown format."""
 

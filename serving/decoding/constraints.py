@@ -1,0 +1,112 @@
+"""Which tokens a hypothesis may not take next, so that only well-formed answers can come out.
+
+A constraint is a pure function of the tokens so far: it carries nothing from step to step, so reordering, repeating and dropping
+hypotheses cannot upset it. Points are tokens `first_position + i`; `pad`, `bos` and padded positions never need banning, since
+every model gives them log-prob -inf (docs/architecture.md, "Token ids").
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from serving.decoding.options import SpecialTokens
+from serving.decoding.step import IntArray
+
+
+class Constraint(Protocol):
+    """Bans tokens given those before them, for all live hypotheses of one request at once."""
+
+    def banned(self, tokens: IntArray) -> IntArray:
+        """Return what may not come next.
+
+        Args:
+            tokens: (rows, t) int64, all that each live hypothesis has chosen so far; every hypothesis of a request has the same
+                length t, from 0. Must not be written to.
+
+        Returns:
+            (rows, M) int64, filled up with `pad`; M may be 0 and may differ from call to call.
+        """
+
+
+@dataclass(frozen=True)
+class TourConstraint:
+    """A tour visits each of P points once, then ends: at every step what was visited is banned, and `eos` until all are."""
+
+    point_count: int
+    special: SpecialTokens
+
+    def banned(self, tokens: IntArray) -> IntArray:
+        """Ban the visited points, and `eos` before the last; after it `eos` is all that is left."""
+        return _with_eos(tokens, self.special) if tokens.shape[1] < self.point_count else tokens
+
+
+@dataclass(frozen=True)
+class HullConstraint:
+    """A hull has at least three corners and none of them twice."""
+
+    special: SpecialTokens
+
+    def banned(self, tokens: IntArray) -> IntArray:
+        """Ban the corners already taken, and `eos` before the third."""
+        return _with_eos(tokens, self.special) if tokens.shape[1] < 3 else tokens
+
+
+@dataclass(frozen=True)
+class TriangulationConstraint:
+    """A triangulation is whole triangles of three distinct points, at least one, none twice and not more than planarity allows.
+
+    P points have at most 2P - 5 triangles (Euler's formula, the hull being a triangle); after so many only `eos` is left. Before
+    that a first corner can always be completed: fewer than 2P - 5 triangles never use up all (P-1)(P-2)/2 of one corner. A second
+    corner can be used up, by the P - 2 triangles of its edge with the first, and is banned then.
+    """
+
+    point_count: int
+    first_position: int
+    special: SpecialTokens
+
+    def __post_init__(self) -> None:
+        assert self.point_count >= 3
+
+    def banned(self, tokens: IntArray) -> IntArray:
+        """Ban what cannot be the next corner, and `eos` inside a triangle and before the first one."""
+        rows, length = tokens.shape
+        triangles = tokens[:, : length - length % 3].reshape(rows, -1, 3)  # (rows, triangles, 3)
+        if length % 3 == 0:
+            return self._before_triangle(rows, triangles.shape[1])
+        first = tokens[:, -(length % 3)]
+        if length % 3 == 1:
+            banned = (tokens[:, -1:], self._used_up(triangles, first))
+        else:
+            banned = (tokens[:, -2:], self._third_corners(triangles, first, tokens[:, -1]))
+        return _with_eos(np.concatenate(banned, axis=1), self.special)
+
+    def _before_triangle(self, rows: int, triangle_count: int) -> IntArray:
+        """Ban `eos` before the first triangle, and every point after the last one that fits."""
+        if triangle_count == 0:
+            return np.full((rows, 1), self.special.eos)
+        if triangle_count < 2 * self.point_count - 5:
+            return np.empty((rows, 0), np.int64)
+        return np.tile(np.arange(self.first_position, self.first_position + self.point_count), (rows, 1))
+
+    def _used_up(self, triangles: IntArray, first: IntArray) -> IntArray:
+        """Ban second corners whose edge with the first already has a triangle with every other point; (rows, P)."""
+        points = np.arange(self.first_position, self.first_position + self.point_count)
+        holds = (triangles[..., None] == points).any(axis=2)  # (rows, triangles, P)
+        beside_first = holds & (triangles == first[:, None, None]).any(axis=2)[..., None]
+        used_up = beside_first.sum(axis=1) >= self.point_count - 2
+        return np.where(used_up, points, self.special.pad)
+
+    def _third_corners(self, triangles: IntArray, first: IntArray, second: IntArray) -> IntArray:
+        """Ban the third corners of the triangles that the edge already has; (rows, 3 * triangles)."""
+        has_first = (triangles == first[:, None, None]).any(axis=2)
+        has_second = (triangles == second[:, None, None]).any(axis=2)
+        used = np.where((has_first & has_second)[..., None], triangles, self.special.pad)
+        return used.reshape(len(triangles), -1)
+
+
+def _with_eos(tokens: IntArray, special: SpecialTokens) -> IntArray:
+    """Return `tokens` (rows, t) with a column of `eos` appended: (rows, t + 1)."""
+    banned = np.full((len(tokens), tokens.shape[1] + 1), special.eos)
+    banned[:, :-1] = tokens
+    return banned
