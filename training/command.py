@@ -14,7 +14,7 @@ from training.recipe import Recipe, find_recipe, read_recipe
 from training.trainer import Trainer, Validation, seed_everything
 
 
-def train(
+def train(  # noqa: PLR0917 - typer makes options of them
     recipe: Annotated[str, typer.Argument(help="A recipe's path, or the name of one that comes with the package.")],
     data: Annotated[
         Path | None, typer.Option(help="The data folder; not needed where the problem makes its own.")
@@ -65,7 +65,7 @@ def train_recipe(
     seed_everything(recipe.seed)
     problem = recipe.problem.build(data, run, recipe.seed)
     model = recipe.model.build(problem)
-    trainer = Trainer(recipe.training, model, problem, run, Reporter(console), minutes)
+    trainer = Trainer(recipe.training, model, problem, run, reporter=Reporter(console), minutes=minutes)
     parameters = sum(weights.numel() for weights in model.parameters())
     console.print(f"{recipe.name}: {parameters:,} parameters, {torch.get_num_threads()} threads, {trainer.device}")
     if resume and trainer.last_checkpoint.is_file():

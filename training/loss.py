@@ -46,7 +46,7 @@ class _SmoothedCrossEntropy(torch.autograd.Function):
         return total / count
 
     @staticmethod
-    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, None, None]:
         """Return the gradient by the logits."""
         (gradient,) = ctx.saved_tensors
         return gradient * slope, None, None

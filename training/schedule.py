@@ -21,9 +21,9 @@ class ScheduleConfig(Config):
     """
 
     kind: Literal["cosine", "inverse_sqrt", "constant"] = "cosine"
-    peak: float = Field(1e-3, gt=0)
-    warmup_steps: int = Field(200, ge=1)
-    final: float = Field(0.02, ge=0, le=1)
+    peak: float = Field(default=1e-3, gt=0)
+    warmup_steps: int = Field(default=200, ge=1)
+    final: float = Field(default=0.02, ge=0, le=1)
 
     def learning_rate(self, step: int, progress: float) -> float:
         """Return the learning rate of a step (from 0) at `progress` (0 to 1) of the run's steps or time."""

@@ -49,13 +49,13 @@ class TrainingConfig(Config):
 
     steps: int = Field(ge=1)
     schedule: ScheduleConfig = ScheduleConfig()
-    weight_decay: float = Field(0.01, ge=0)
-    gradient_norm: float = Field(1.0, gt=0)
-    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    weight_decay: float = Field(default=0.01, ge=0)
+    gradient_norm: float = Field(default=1.0, gt=0)
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     precision: Literal["float32", "bfloat16"] = "float32"
-    validate_every: int = Field(500, ge=1)
-    patience: int | None = Field(None, ge=1)
-    average: int = Field(5, ge=1)
+    validate_every: int = Field(default=500, ge=1)
+    patience: int | None = Field(default=None, ge=1)
+    average: int = Field(default=5, ge=1)
 
 
 class Validation(NamedTuple):
@@ -109,6 +109,7 @@ class Trainer:
         model: SequenceToSequence,
         problem: Problem,
         run: Path,
+        *,
         reporter: Reporter,
         minutes: float | None = None,
     ) -> None:

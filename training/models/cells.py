@@ -98,7 +98,7 @@ class GRUCell(Cell):
     def step(self, projected: Tensor, state: State) -> State:
         """Advance one step."""
         hidden, size = state["hidden"], self.hidden_size
-        for_gates, for_candidate = projected.split([2 * size, size], -1)
+        for_gates, for_candidate = torch.split(projected, [2 * size, size], -1)
         update, reset = torch.sigmoid(for_gates + nn.functional.linear(hidden, self.recurrent_gates)).chunk(2, -1)
         candidate = torch.tanh(for_candidate + nn.functional.linear(reset * hidden, self.recurrent_candidate))
         return {"hidden": candidate + update * (hidden - candidate)}
@@ -132,7 +132,7 @@ class LSTMCell(Cell):
         """Advance one step."""
         size = self.hidden_size
         sums = projected + nn.functional.linear(state["hidden"], self.recurrent)
-        gates, candidate = sums.split([3 * size, size], -1)
+        gates, candidate = torch.split(sums, [3 * size, size], -1)
         admit, output, forget = torch.sigmoid(gates).chunk(3, -1)
         cell = forget * state["cell"] + admit * torch.tanh(candidate)
         return {"hidden": output * torch.tanh(cell), "cell": cell}

@@ -33,11 +33,11 @@ class TranslationModelConfig(ModelConfig):
 
     kind: Literal["translation"]
     cell: CellKind = "gru"
-    embedding_size: int = Field(192, ge=1)
-    encoder_size: int = Field(256, ge=1)
-    encoder_layers: int = Field(1, ge=1)
-    hidden_size: int = Field(256, ge=1)
-    dropout: float = Field(0.3, ge=0, lt=1)
+    embedding_size: int = Field(default=192, ge=1)
+    encoder_size: int = Field(default=256, ge=1)
+    encoder_layers: int = Field(default=1, ge=1)
+    hidden_size: int = Field(default=256, ge=1)
+    dropout: float = Field(default=0.3, ge=0, lt=1)
 
     def build(self, problem: Problem) -> SequenceToSequence:
         """Make the model for the problem's vocabularies."""

@@ -42,7 +42,7 @@ class AlignedCorpus(Config):
 
     source: str
     target: str
-    sentences_per_epoch: int | None = Field(None, ge=1)
+    sentences_per_epoch: int | None = Field(default=None, ge=1)
 
     def read(self, data: Path) -> list[TextPair]:
         """Read every pair."""
@@ -61,9 +61,9 @@ class TabSeparatedCorpus(Config):
     """
 
     tab_separated: str
-    source_column: int = Field(0, ge=0)
-    target_column: int = Field(1, ge=0)
-    sentences_per_epoch: int | None = Field(None, ge=1)
+    source_column: int = Field(default=0, ge=0)
+    target_column: int = Field(default=1, ge=0)
+    sentences_per_epoch: int | None = Field(default=None, ge=1)
 
     def read(self, data: Path) -> list[TextPair]:
         """Read every pair; a line with too few columns is an error."""
@@ -89,8 +89,8 @@ class BatchLimits(Config):
         max_length: pairs with a side of more ids than this, `eos` counted, are left out of training.
     """
 
-    tokens: int = Field(2048, ge=8)
-    max_length: int = Field(64, ge=2)
+    tokens: int = Field(default=2048, ge=8)
+    max_length: int = Field(default=64, ge=2)
 
 
 class TranslationConfig(ProblemConfig):
@@ -105,9 +105,9 @@ class TranslationConfig(ProblemConfig):
     tokenizer_files: ClassVar[tuple[str, ...]] = ("source.model", "target.model")
     training: tuple[Corpus, ...] = Field(min_length=1)
     validation: Corpus
-    source_vocabulary_size: int = Field(6000, ge=8)
-    target_vocabulary_size: int = Field(6000, ge=8)
-    tokenizer_sentences: int | None = Field(None, ge=1)
+    source_vocabulary_size: int = Field(default=6000, ge=8)
+    target_vocabulary_size: int = Field(default=6000, ge=8)
+    tokenizer_sentences: int | None = Field(default=None, ge=1)
     batch: BatchLimits = BatchLimits()
 
     def build(self, data: Path | None, run: Path, seed: int) -> "TranslationProblem":

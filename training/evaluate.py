@@ -1,0 +1,78 @@
+"""A quick look at a run, also while it trains: greedy translations of the held-back sentences, and their BLEU.
+
+`python -m training.evaluate RUN --data DIR`. Figures to report come from `beamstep evaluate`, which measures what is served.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import sacrebleu
+import torch
+import typer
+from torch import Tensor
+
+from training.checkpoint import read_checkpoint
+from training.models.base import SequenceToSequence
+from training.problems.translation import TranslationProblem
+from training.recipe import read_recipe
+from training.vocabulary import BOS, EOS, PAD
+
+
+def decode_greedily(model: SequenceToSequence, inputs: dict[str, Tensor], max_length: int) -> list[list[int]]:
+    """Return the likeliest next token after the likeliest before it, for each of N sources; without `eos`.
+
+    Args:
+        model: in evaluation mode.
+        inputs: a batch's encoder inputs, N sources.
+        max_length: most tokens, `eos` counted.
+    """
+    with torch.inference_mode():
+        memory, state = model.encoder(inputs)
+        token = torch.full((len(memory.memory),), BOS, device=memory.memory.device)
+        ended = torch.zeros_like(token, dtype=torch.bool)
+        chosen = []
+        for _ in range(max_length):
+            logits, state, _ = model.decoder.step(token, memory, state)
+            token = logits.argmax(-1).masked_fill(ended, PAD)
+            ended |= token == EOS
+            chosen.append(token)
+            if bool(ended.all()):
+                break
+    rows = torch.stack(chosen, 1).tolist()
+    return [[token for token in row if token not in (EOS, PAD)] for row in rows]
+
+
+def translate_validation(model: SequenceToSequence, problem: TranslationProblem) -> Iterator[str]:
+    """Yield a greedy translation of each held-back source, in order."""
+    for batch in problem.validation_batches():
+        max_length = 2 * batch.inputs["source_tokens"].shape[1] + 10
+        for tokens in decode_greedily(model, batch.inputs, max_length):
+            yield problem.tokenizers.target.decode(tokens)
+
+
+def main(
+    run: Annotated[Path, typer.Argument(help="The run folder of a problem of text to text.")],
+    data: Annotated[Path | None, typer.Option(help="The data folder.")] = None,
+    show: Annotated[int, typer.Option(min=0, help="How many translations to print.")] = 5,
+) -> None:
+    """Print some greedy translations and BLEU, of the averaged weights, or of the last checkpoint while there are none."""
+    torch.set_num_threads(1)
+    recipe = read_recipe(run / "recipe.yaml")
+    problem = recipe.problem.build(data, run, recipe.seed)
+    if not isinstance(problem, TranslationProblem):
+        raise typer.BadParameter(f"{run} holds a problem of kind {recipe.problem.kind}; allowed: text to text")
+    averaged = run / "averaged.pt"
+    weights = averaged if averaged.is_file() else run / "checkpoints" / "last.pt"
+    model = recipe.model.build(problem)
+    model.load_state_dict(read_checkpoint(weights)["model"])
+    translations = list(translate_validation(model.eval(), problem))
+    references = [pair.target for pair in problem.pairs.validation_text]
+    for pair, translation in list(zip(problem.pairs.validation_text, translations, strict=True))[:show]:
+        typer.echo(f"{pair.source}\n  -> {translation}\n   = {pair.target}")
+    bleu = sacrebleu.BLEU(lowercase=True)
+    typer.echo(f"{weights}: greedy, {bleu.corpus_score(translations, [references])} {bleu.get_signature()}")
+
+
+if __name__ == "__main__":
+    typer.run(main)
