@@ -1,9 +1,10 @@
 """Makes instances for `beamstep evaluate --instances`: python -m benchmarks.make_instances hull --count 1000 --points 50 > FILE.
 
-Points are uniform in the unit square, as in Vinyals et al. 2015; the answers come from SciPy (Qhull), and not from the
-geometry that serving checks answers with.
+Points are uniform in the unit square, as in Vinyals et al. 2015. Hulls and triangulations come from SciPy (Qhull), and not from
+the geometry that serving checks answers with; shortest tours from training's exact solver, which needs the extra `train`.
 """
 
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import Annotated
 
@@ -20,13 +21,28 @@ class Kind(StrEnum):
 
     HULL = "hull"
     DELAUNAY = "delaunay"
+    TOUR = "tour"
+
+
+MOST_TOUR_POINTS = 13
+"""Up to here the exact solver's table fits into memory."""
 
 
 def solve(kind: Kind, points: Points) -> list[int]:
-    """Return the output, zero-based: the closed hull, counter-clockwise from its lowest index, or triangle after triangle."""
-    if kind is Kind.DELAUNAY:
-        return [index for triangle in sorted(delaunay_triangles(points)) for index in triangle]
-    corners = [int(index) for index in ConvexHull(points).vertices]
+    """Return the line's output, zero-based: a closed cycle that begins at its lowest index, or triangle after triangle."""
+    match kind:
+        case Kind.HULL:
+            return _closed(map(int, ConvexHull(points).vertices))  # counter-clockwise
+        case Kind.DELAUNAY:
+            return [index for triangle in sorted(delaunay_triangles(points)) for index in triangle]
+        case Kind.TOUR:
+            from training.problems.tour_solvers import optimal_tours
+
+            return _closed(map(int, optimal_tours(points[None])[0]))
+
+
+def _closed(cycle: Iterable[int]) -> list[int]:
+    corners = list(cycle)
     start = corners.index(min(corners))
     return [*corners[start:], *corners[: start + 1]]
 
@@ -38,6 +54,10 @@ def make_instances(
     seed: Annotated[int, typer.Option(min=0, help="Seed of the points.")] = 1,
 ) -> None:
     """Print instances with their answers, one a line: x1 y1 ... output i1 i2 ... (1-based)."""
+    if kind is Kind.TOUR and points > MOST_TOUR_POINTS:
+        raise typer.BadParameter(
+            f"{points}; exact tours are made for up to {MOST_TOUR_POINTS} points", param_hint="--points"
+        )
     generator = np.random.default_rng(seed)
     for _ in range(count):
         instance = generator.random((points, 2))

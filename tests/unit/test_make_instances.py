@@ -1,13 +1,15 @@
 """Made instances are what the evaluation reads, and their answers are right."""
 
+import itertools
+
 import pytest
 from typer import Typer
 from typer.testing import CliRunner
 
 from benchmarks.make_instances import make_instances
-from export.evaluation.instances import as_cycle, as_triangles, parse_instance
+from export.evaluation.instances import as_cycle, as_tour, as_triangles, parse_instance
 from export.evaluation.pointing_metrics import score_hulls
-from serving.tasks.geometry import is_triangulation
+from serving.tasks.geometry import is_triangulation, tour_length
 
 app = Typer()
 app.command()(make_instances)
@@ -31,6 +33,18 @@ def test_made_hulls_are_the_hulls_that_serving_finds():
 def test_made_triangulations_are_triangulations():
     (instance,) = (parse_instance(line, "made") for line in make("delaunay", "--count", "1", "--points", "9"))
     assert is_triangulation(instance.points, sorted(as_triangles(instance)))
+
+
+def test_made_tours_are_no_longer_than_any_other():
+    (instance,) = (parse_instance(line, "made") for line in make("tour", "--count", "1", "--points", "6"))
+    shortest = min(tour_length(instance.points, [0, *rest]) for rest in itertools.permutations(range(1, 6)))
+    assert tour_length(instance.points, as_tour(instance)) == pytest.approx(shortest)
+
+
+def test_tours_beyond_the_exact_solver_are_refused():
+    result = CliRunner().invoke(app, ["tour", "--count", "1", "--points", "14"])
+    assert result.exit_code == 2
+    assert "up to 13 points" in result.stderr
 
 
 def test_a_seed_decides_the_points():
