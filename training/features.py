@@ -28,7 +28,7 @@ def read_image(path: Path) -> Pixels:
         rgb = image.convert("RGB")
     if rgb.size != (IMAGE_SIZE, IMAGE_SIZE):
         rgb = rgb.resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BILINEAR)
-    return np.asarray(rgb)
+    return np.array(rgb)  # a copy: torch warns of arrays that it may not write to
 
 
 def view_of(image: Pixels, view: int, seed: int) -> Pixels:
