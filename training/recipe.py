@@ -8,8 +8,10 @@ import yaml
 from pydantic import Field, ValidationError
 
 from training.config import Config, RecipeError, Task
+from training.models.captioning import CaptioningModelConfig
 from training.models.pointer import PointerConfig
 from training.models.translation import TranslationModelConfig
+from training.problems.captioning import CaptioningConfig
 from training.problems.delaunay import DelaunayConfig
 from training.problems.hull import HullConfig
 from training.problems.reverse import ReverseConfig
@@ -19,11 +21,11 @@ from training.trainer import TrainingConfig
 
 # To add a problem or a model: define its config class beside it (training/config.py says what it must have), and list it here.
 AnyProblem = Annotated[
-    ReverseConfig | TranslationConfig | HullConfig | DelaunayConfig | TourConfig,
+    ReverseConfig | TranslationConfig | CaptioningConfig | HullConfig | DelaunayConfig | TourConfig,
     Field(discriminator="kind"),
 ]
 AnyModel = Annotated[
-    TranslationModelConfig | PointerConfig,
+    TranslationModelConfig | CaptioningModelConfig | PointerConfig,
     Field(discriminator="kind"),
 ]
 
