@@ -128,11 +128,12 @@ def is_triangulation(points: Points, triangles: Sequence[Triangle]) -> bool:
     edges = Counter((int(a), int(b)) for side in ((0, 1), (1, 2), (2, 0)) for a, b in corners[:, side])
     if any(count > 1 for count in edges.values()):
         return False
-    boundary = [edge for edge in edges if edge[::-1] not in edges]
-    if not all((orientation(scaled[a], scaled[b], scaled) >= 0).all() for a, b in boundary):
+    boundary = np.array([edge for edge in edges if edge[::-1] not in edges])
+    if (orientation(scaled[boundary[:, :1]], scaled[boundary[:, 1:]], scaled[None]) < 0).any():
         return False
-    covered = sum(polygon_area(scaled, [int(index) for index in triangle]) for triangle in corners)
-    return bool(round(covered / polygon_area(scaled, convex_hull(points))) == 1)
+    sides = scaled[corners[:, 1:]] - scaled[corners[:, :1]]
+    covered = float(np.linalg.det(sides).sum()) / 2
+    return round(covered / polygon_area(scaled, convex_hull(points))) == 1
 
 
 def _scaled(points: Points) -> Points:

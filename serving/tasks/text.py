@@ -1,0 +1,59 @@
+"""Text to subword ids and back."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import sentencepiece
+
+from serving.errors import InvalidRequest
+
+CHARACTER_LIMIT: Final = 10_000
+"""Most characters of a text: what is far beyond any model's limit in pieces is refused before it is cut into them."""
+
+
+class Tokenizer:
+    """A bundle's sentencepiece model; safe to use from several threads."""
+
+    def __init__(self, path: Path) -> None:
+        self._processor = sentencepiece.SentencePieceProcessor(model_file=str(path))
+
+    def encode(self, text: str) -> list[int]:
+        """Return the ids of `text`, without `bos` and `eos`; none where normalisation leaves nothing."""
+        return list(self._processor.encode(text))
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Return the text of `ids`, which hold no `bos`, `eos` or `pad`."""
+        return str(self._processor.decode(list(ids)))
+
+    def pieces(self, ids: Sequence[int]) -> list[str]:
+        """Return each id as text, `▁` standing for a space."""
+        return [str(self._processor.id_to_piece(token)) for token in ids]
+
+
+def encode_text(text: str, tokenizer: Tokenizer, eos: int, limit: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    """Return the encoder's (S,) int64 positions: the pieces of `text`, then `eos`.
+
+    Args:
+        text: anything; control characters and unknown ones become what the tokenizer makes of them.
+        tokenizer: the source side's.
+        eos: its id.
+        limit: most positions, `eos` counted.
+
+    Raises:
+        InvalidRequest: `text` has nothing to translate in it, or too much.
+    """
+    if len(text) > CHARACTER_LIMIT:
+        raise InvalidRequest("text", f"{len(text):,} characters", f"up to {CHARACTER_LIMIT:,} characters")
+    if not text.strip():
+        given = f"{len(text)} characters of white space" if text else "empty"
+        raise InvalidRequest("text", given, "at least one character that is not white space")
+    ids = tokenizer.encode(text)
+    if not ids:
+        raise InvalidRequest("text", "only characters that the model drops", "at least one that it reads")
+    if len(ids) + 1 > limit:
+        raise InvalidRequest(
+            "text", f"{len(ids)} subword pieces", f"up to {limit - 1} subword pieces; send shorter texts"
+        )
+    return np.array([*ids, eos], dtype=np.int64)

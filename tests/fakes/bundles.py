@@ -1,0 +1,71 @@
+"""Bundles on disk whose manifests and tokenizers are real and whose graphs are not: for tests that bring their own model."""
+
+from pathlib import Path
+
+from serving.bundle import MANIFEST_FILE, Bundle, load_bundle, sha256_of
+from serving.manifest import TEXT_TARGETS, Manifest, TaskName
+from training.problems.text import train_tokenizer
+
+SENTENCES = [
+    "ein hund läuft durch das gras",
+    "eine frau fährt mit dem fahrrad",
+    "zwei kinder spielen im schnee",
+    "ein mann steht vor dem haus",
+]
+SOURCE_LIMIT = 20
+MAX_LENGTH = 30
+BEAM_LIMIT = 8
+
+
+def write_bundle(models: Path, task: TaskName, name: str = "", version: str = "1") -> Bundle:
+    """Write models/<name>/<version> and load it, which checks it; the name is the task's unless one is given."""
+    folder = models / (name or task) / version
+    folder.mkdir(parents=True)
+    graphs = {}
+    for graph in ("encoder", "decoder_step"):
+        (folder / f"{graph}.onnx").write_bytes(f"no graph of {graph}".encode())
+        graphs[graph] = _file(folder / f"{graph}.onnx") | {"inputs": [], "outputs": []}
+    text = task in TEXT_TARGETS
+    tokenizers = {}
+    vocabulary: dict[str, int] = {"pad": 0, "bos": 1, "eos": 2}
+    if text:
+        size = train_tokenizer(SENTENCES, 64, folder / "target.model").size
+        tokenizers["target"] = _file(folder / "target.model")
+        vocabulary |= {"unk": 3, "size": size}
+    else:
+        vocabulary |= {"first_position": 3}
+    if task == "translation":
+        train_tokenizer(SENTENCES, 64, folder / "source.model")
+        tokenizers["source"] = _file(folder / "source.model")
+    image = {"height": 8, "width": 12, "grid_rows": 2, "grid_columns": 3} if task == "captioning" else None
+    manifest = Manifest.model_validate(
+        {
+            "name": name or task,
+            "version": version,
+            "task": task,
+            "description": f"A {task} bundle for tests.",
+            "precision": "fp32",
+            "graphs": graphs,
+            "tokenizers": tokenizers,
+            "vocabulary": vocabulary,
+            "image": image,
+            "defaults": {"beam_size": 2, "length_penalty": 1.0, "max_length": {"per_source": 1, "plus": 2}},
+            "limits": {"beam_size": BEAM_LIMIT, "source_length": SOURCE_LIMIT, "max_length": MAX_LENGTH},
+            "source_buckets": [SOURCE_LIMIT],
+            "provenance": {
+                "created": "2026-11-23",
+                "git_commit": "0123abc",
+                "recipe": f"{task}-test",
+                "seed": 7,
+                "data_sources": [{"name": "four sentences", "licence": "CC0-1.0"}],
+                "tool_versions": ["onnx==1.23.2"],
+            },
+            "quality": [{"metric": "exact", "value": 12.5, "data": "none", "command": "true"}],
+        }
+    )
+    (folder / MANIFEST_FILE).write_text(manifest.model_dump_json(), encoding="utf-8")
+    return load_bundle(folder)
+
+
+def _file(path: Path) -> dict[str, str]:
+    return {"file": path.name, "sha256": sha256_of(path)}
