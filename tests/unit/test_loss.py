@@ -1,0 +1,72 @@
+"""The loss against sums worked out by hand."""
+
+import math
+
+import pytest
+import torch
+
+from training.loss import count_errors, smoothed_cross_entropy
+from training.vocabulary import PAD
+
+INFINITE = float("-inf")
+
+
+def test_smoothing_spreads_over_the_allowed_tokens_alone() -> None:
+    # One token: probabilities 1/2, 1/4, 1/4 on the three allowed of five; the target is the first of them.
+    logits = torch.tensor([[[INFINITE, INFINITE, math.log(2), 0.0, 0.0]]])
+    loss = smoothed_cross_entropy(logits, torch.tensor([[2]]), 0.3)
+    # The smoothed target: 0.7 + 0.1, 0.1, 0.1.
+    assert loss.item() == pytest.approx(0.8 * math.log(2) + 2 * 0.1 * math.log(4))
+
+
+def test_padding_counts_for_nothing() -> None:
+    logits = torch.zeros(2, 3, 5).index_fill(2, torch.tensor([PAD]), INFINITE)
+    target = torch.tensor([[2, 3, PAD], [4, PAD, PAD]])
+    logits[1, 1:, 4] = 1000.0
+    assert smoothed_cross_entropy(logits, target, 0.1).item() == pytest.approx(math.log(4))
+
+
+def test_without_smoothing_it_is_the_cross_entropy_of_torch() -> None:
+    torch.manual_seed(1)
+    logits, target = torch.randn(3, 4, 7), torch.randint(1, 7, (3, 4))
+    target[0, 2:] = PAD
+    expected = torch.nn.functional.cross_entropy(logits.flatten(0, 1), target.flatten(), ignore_index=PAD)
+    torch.testing.assert_close(smoothed_cross_entropy(logits, target, 0.0), expected)
+
+
+def test_the_gradient_is_that_of_the_formula_and_zero_where_not_allowed() -> None:
+    torch.manual_seed(1)
+    banned = torch.zeros(2, 3, 6, dtype=torch.bool)
+    banned[..., :2] = True
+    banned[1, :, 5] = True  # a shorter source's padded position
+    target = torch.tensor([[2, 5, PAD], [4, 3, 2]])
+    weights = torch.randn(2, 3, 6, requires_grad=True)
+    smoothed_cross_entropy(weights.masked_fill(banned, INFINITE), target, 0.2).backward()
+
+    by_formula = weights.detach().clone().requires_grad_()
+    log_probs = by_formula.masked_fill(banned, INFINITE).log_softmax(-1)
+    one_hot = torch.nn.functional.one_hot(target, 6)
+    even = (~banned) / (~banned).sum(-1, keepdim=True)
+    per_token = -((0.8 * one_hot + 0.2 * even) * log_probs.masked_fill(banned, 0.0)).sum(-1)
+    per_token[target != PAD].mean().backward()
+    torch.testing.assert_close(weights.grad, by_formula.grad)
+    assert weights.grad is not None
+    assert not weights.grad[banned].any()
+
+
+def test_a_chunk_at_a_time_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(1)
+    logits, target = torch.randn(5, 4, 7), torch.randint(1, 7, (5, 4))
+    whole = smoothed_cross_entropy(logits, target, 0.1)
+    monkeypatch.setattr("training.loss.CHUNK_ELEMENTS", 20)
+    torch.testing.assert_close(smoothed_cross_entropy(logits, target, 0.1), whole)
+
+
+def test_counts_are_of_real_tokens() -> None:
+    logits = torch.zeros(1, 3, 4)
+    logits[0, 0, 2] = 50.0  # right
+    logits[0, 1, 3] = math.log(3)  # wrong: 1/2 on token 3, 1/6 on each other
+    counts = count_errors(logits, torch.tensor([[2, 1, PAD]]))
+    assert counts.correct == 1
+    assert counts.tokens == 2
+    assert counts.cross_entropy == pytest.approx(math.log(6))
