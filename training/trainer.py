@@ -14,9 +14,9 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import torch
 from pydantic import Field
-from torch import Tensor
 
 from training.checkpoint import (
+    Weights,
     average_weights,
     random_state,
     read_checkpoint,
@@ -26,6 +26,7 @@ from training.checkpoint import (
 from training.config import Config
 from training.loss import count_errors, smoothed_cross_entropy
 from training.models.base import SequenceToSequence
+from training.optimizer import OptimizerKind, make_optimizer
 from training.problems.base import Batch, Problem
 from training.progress import Reporter
 from training.schedule import ScheduleConfig
@@ -37,8 +38,9 @@ class TrainingConfig(Config):
 
     Attributes:
         steps: most updates of the run.
+        optimizer: see training/optimizer.py.
         schedule: the learning rate.
-        weight_decay: of AdamW (Loshchilov and Hutter 2019), on weight matrices alone.
+        weight_decay: on weight matrices alone.
         gradient_norm: gradients longer than this are cut to it (Pascanu et al. 2013).
         label_smoothing: see training/loss.py.
         precision: `bfloat16` runs products in bfloat16; weights, softmax and loss stay in float32.
@@ -48,6 +50,7 @@ class TrainingConfig(Config):
     """
 
     steps: int = Field(ge=1)
+    optimizer: OptimizerKind = "adamw"
     schedule: ScheduleConfig = ScheduleConfig()
     weight_decay: float = Field(default=0.01, ge=0)
     gradient_norm: float = Field(default=1.0, gt=0)
@@ -121,23 +124,22 @@ class Trainer:
         self.reporter = reporter
         self.limit_s = None if minutes is None else minutes * 60
         self.position = Position()
-        self.optimizer = torch.optim.AdamW(self._parameter_groups(), lr=0.0, betas=(0.9, 0.98), fused=True)
+        self.optimizer = make_optimizer(config.optimizer, model, config.weight_decay)
 
     def train(self) -> Validation:
         """Train to the end (steps, patience or time limit), then write `averaged.pt`; return how that validates."""
         self.reporter.start(self.config.steps, self.position.step)
-        for batch in self._batches():
-            began = time.monotonic()
-            self._update(batch)
-            self.position.seconds += time.monotonic() - began
-            out_of_time = self.limit_s is not None and self.position.seconds >= self.limit_s
-            done = self.position.step >= self.config.steps or out_of_time
-            if self.position.step % self.config.validate_every == 0 or done:
-                self._validate_and_save()
-                done = done or self._out_of_patience()
-            if done:
-                break
-        return self._finish()
+        try:
+            batches = self._batches()
+            while not self._done():
+                began = time.monotonic()
+                self._update(next(batches))
+                self.position.seconds += time.monotonic() - began
+                if self.position.step % self.config.validate_every == 0 or self._done():
+                    self._validate_and_save()
+            return self._finish()
+        finally:
+            self.reporter.stop()
 
     def resume(self) -> None:
         """Go on from `checkpoints/last.pt`: weights, optimiser, schedule, random generators, place in the data."""
@@ -147,6 +149,7 @@ class Trainer:
         position = checkpoint["position"]
         self.position = Position(**{**position, "kept": [tuple(pair) for pair in position["kept"]]})
         restore_random_state(checkpoint["random"])
+        self._forget_later_metrics()
 
     @property
     def last_checkpoint(self) -> Path:
@@ -175,7 +178,7 @@ class Trainer:
         with self._autocast():
             logits = self.model(batch.inputs, batch.source, batch.target)
         loss = smoothed_cross_entropy(logits, batch.target, self.config.label_smoothing)
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.gradient_norm)
         if not torch.isfinite(norm):
@@ -191,17 +194,6 @@ class Trainer:
         """Return how much of the run's steps, or of its time limit, is used, whichever is more; 0 to 1."""
         by_time = 0.0 if self.limit_s is None else self.position.seconds / self.limit_s
         return max(self.position.step / self.config.steps, by_time)
-
-    def _parameter_groups(self) -> list[dict[str, Any]]:
-        """Return trainable weights in two groups: matrices, which decay, and vectors, which do not."""
-        trainable = [weights for weights in self.model.parameters() if weights.requires_grad]
-        return [
-            {
-                "params": [weights for weights in trainable if weights.dim() >= 2],
-                "weight_decay": self.config.weight_decay,
-            },
-            {"params": [weights for weights in trainable if weights.dim() < 2], "weight_decay": 0.0},
-        ]
 
     def _autocast(self) -> AbstractContextManager[Any]:
         """Return the context that products run in."""
@@ -260,26 +252,42 @@ class Trainer:
     def _kept_file(self, step: int) -> Path:
         return self.run / "checkpoints" / f"step-{step:08d}.pt"
 
-    def _out_of_patience(self) -> bool:
-        """Tell whether the validation loss has not fallen for too long."""
-        return self.config.patience is not None and self.position.validations_since_best >= self.config.patience
+    def _done(self) -> bool:
+        """Tell whether steps, time or patience have run out."""
+        position, patience = self.position, self.config.patience
+        out_of_time = self.limit_s is not None and position.seconds >= self.limit_s
+        out_of_patience = patience is not None and position.validations_since_best >= patience
+        return position.step >= self.config.steps or out_of_time or out_of_patience
 
     def _finish(self) -> Validation:
-        """Average the kept checkpoints and write the mean; return how it validates."""
-        files = [self._kept_file(step) for _, step in self.position.kept]
-        weights = average_weights([read_checkpoint(file)["model"] for file in files])
-        self.model.load_state_dict(weights)
-        validation = self.validate()
-        write_checkpoint(
-            {"model": weights, "steps": [step for _, step in self.position.kept]}, self.run / "averaged.pt"
-        )
-        self._record("averaged", validation)
-        self.reporter.stop()
-        return validation
+        """Write the mean of the best kept checkpoints, as many as validate best; return how it validates."""
+        if not self.position.kept:
+            self._validate_and_save()
+        steps = [step for _, step in self.position.kept]
+        checkpoints = [read_checkpoint(self._kept_file(step))["model"] for step in steps]
+        means = [average_weights(checkpoints[: count + 1]) for count in range(len(checkpoints))]
+        validations = [self._validate_weights(weights) for weights in means]
+        best = min(range(len(means)), key=lambda index: validations[index].loss)
+        write_checkpoint({"model": means[best], "steps": steps[: best + 1]}, self.run / "averaged.pt")
+        self.model.load_state_dict(means[best])
+        self._record("averaged", validations[best])
+        return validations[best]
 
-    def _weights(self) -> dict[str, Tensor]:
+    def _validate_weights(self, weights: Weights) -> Validation:
+        """Measure other weights, putting them into the model."""
+        self.model.load_state_dict(weights)
+        return self.validate()
+
+    def _weights(self) -> Weights:
         """Return a copy of the weights on the CPU."""
         return {name: tensor.detach().cpu().clone() for name, tensor in self.model.state_dict().items()}
+
+    def _forget_later_metrics(self) -> None:
+        """Drop the average's line and those of steps after the checkpoint's: they are made again."""
+        file = self.run / "metrics.jsonl"
+        lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+        kept = [line for line in lines if line["kind"] != "averaged" and line["step"] <= self.position.step]
+        file.write_text("".join(f"{json.dumps(line)}\n" for line in kept), encoding="utf-8")
 
     def _record(self, kind: str, validation: Validation) -> None:
         """Add a line to metrics.jsonl and report it."""
