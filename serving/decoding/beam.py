@@ -39,7 +39,6 @@ the batch.
 """
 
 from bisect import insort
-from collections.abc import Hashable
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,7 +67,7 @@ class Finished:
         step_count: steps it took part in.
     """
 
-    request: Hashable
+    request: int
     hypotheses: tuple[Hypothesis, ...]
     step_count: int
 
@@ -99,9 +98,14 @@ class SearchBatch:
         """Return how many searches are running."""
         return len(self._searches) + len(self._joining)
 
+    @property
+    def wants_attention(self) -> bool:
+        """Say whether the next step must return its attention."""
+        return bool(self._attentive) or any(search.options.attention for search, _ in self._joining)
+
     def add(
         self,
-        request: Hashable,
+        request: int,
         source: int,
         options: DecodingOptions,
         constraint: Constraint | None = None,
@@ -123,7 +127,7 @@ class SearchBatch:
         self._joining.append((_Search(request, source, options, constraint, source_length), self._state_rows))
         self._state_rows += 1
 
-    def remove(self, request: Hashable) -> None:
+    def remove(self, request: int) -> None:
         """Drop a request, whatever it has found; its rows are not in the next step. Does nothing when it is not running."""
         self._joining = [joining for joining in self._joining if joining[0].request != request]
         keep = np.array([search.request != request for search in self._searches], np.bool_)
@@ -357,7 +361,7 @@ class _Search:
 
     def __init__(
         self,
-        request: Hashable,
+        request: int,
         source: int,
         options: DecodingOptions,
         constraint: Constraint | None,

@@ -46,18 +46,16 @@ def decode(
     for source, (option, constraint) in enumerate(zip(per_source, per_constraint, strict=True)):
         batch.add(source, source, option, constraint, lengths[source])
 
-    attention = any(option.attention for option in per_source)
     answers: dict[int, tuple[Hypothesis, ...]] = {}
     state = encoded.state
     while batch.request_count:
-        outputs, state = model.step(batch.inputs(), encoded.memory, state, attention=attention)
+        outputs, state = model.step(batch.inputs(), encoded.memory, state, attention=batch.wants_attention)
         answers |= dict(_answer(finished) for finished in batch.select(outputs))
     return [answers[source] for source in range(len(inputs))]
 
 
 def _answer(finished: Finished) -> tuple[int, tuple[Hypothesis, ...]]:
     """Return the source's number with its hypotheses, or raise when the model failed it."""
-    assert isinstance(finished.request, int)
     if not finished.hypotheses:
         raise ModelFault(
             f"the model's log-probs are not numbers, source {finished.request}, step {finished.step_count}"

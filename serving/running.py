@@ -1,0 +1,73 @@
+"""The running batch of one model: what the whiteboard shows between two graph runs, without threads, queues or clocks."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from serving.decoding.beam import Finished, SearchBatch
+from serving.decoding.constraints import Constraint
+from serving.decoding.options import DecodingOptions, SpecialTokens
+from serving.decoding.step import Encoded, Model, Tensors
+from serving.memory import MemoryPool
+
+
+@dataclass(frozen=True)
+class Admission:
+    """A request that joins: its id, and how to search for its answer."""
+
+    request: int
+    options: DecodingOptions
+    constraint: Constraint | None
+
+
+class RunningBatch:
+    """The requests one model is working on: their searches, their memory, and the states of their rows."""
+
+    def __init__(self, model: Model, special: SpecialTokens) -> None:
+        self._model = model
+        self._search = SearchBatch(special)
+        self._memory = MemoryPool()
+        self._states: list[Tensors] = []  # what the last step left, then what has joined since
+        self._slots: dict[int, int] = {}  # request -> its source's slot
+
+    @property
+    def row_count(self) -> int:
+        """Return how many rows the next step takes on."""
+        return self._search.row_count
+
+    @property
+    def request_count(self) -> int:
+        """Return how many requests are in the batch."""
+        return self._search.request_count
+
+    def admit(self, admissions: Sequence[Admission], encoded: Encoded) -> None:
+        """Let requests take part from the next step on; `encoded` holds their sources in the same order."""
+        slots, lengths = self._memory.add(encoded.memory)
+        self._states.append(encoded.state)
+        for admission, slot, length in zip(admissions, slots, lengths, strict=True):
+            self._slots[admission.request] = slot
+            self._search.add(admission.request, slot, admission.options, admission.constraint, length)
+
+    def step(self) -> list[Finished]:
+        """Run the graph once and take every request one token on; return those that are over, already evicted."""
+        outputs, state = self._model.step(
+            self._search.inputs(), self._memory.tensors, self._joined_states(), attention=self._search.wants_attention
+        )
+        self._states = [state]
+        finished = self._search.select(outputs)
+        for over in finished:
+            self._memory.release(self._slots.pop(over.request))
+        return finished
+
+    def remove(self, request: int) -> None:
+        """Evict a request before its end; its rows take no further part."""
+        if request in self._slots:
+            self._search.remove(request)
+            self._memory.release(self._slots.pop(request))
+
+    def _joined_states(self) -> Tensors:
+        """Return all states in one set of tensors; copies only when somebody has joined."""
+        if len(self._states) == 1:
+            return self._states[0]
+        return {name: np.concatenate([state[name] for state in self._states]) for name in self._states[0]}

@@ -1,0 +1,131 @@
+"""Who waits and who runs on one model: plain data, no thread, no clock but the time it is told."""
+
+import math
+from dataclasses import dataclass
+
+from serving.errors import InvalidRequest, Overloaded
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much one model takes on.
+
+    Attributes:
+        waiting_requests: most requests in the queue; one more is refused at once.
+        batch_rows: most rows of the running batch; a request counts with its whole beam from the start.
+        batch_sources: most requests of the running batch.
+        encode_sources: most sources encoded between two steps, so that a rush of new requests cannot hold up the running ones
+            for long.
+    """
+
+    waiting_requests: int = 256
+    batch_rows: int = 256
+    batch_sources: int = 64
+    encode_sources: int = 8
+
+    def __post_init__(self) -> None:
+        assert min(self.waiting_requests, self.batch_rows, self.batch_sources, self.encode_sources) >= 1
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What one request takes up: `rows` of the batch, until `deadline` at the latest (in the caller's clock; None is never)."""
+
+    rows: int
+    deadline: float | None
+
+
+@dataclass(frozen=True)
+class Leavers:
+    """Requests that leave without an answer."""
+
+    withdrawn: tuple[int, ...] = ()
+    expired: tuple[int, ...] = ()
+
+
+NOBODY = Leavers()
+
+
+class Scheduler:
+    """Requests by id, each waiting or running until it is finished, withdrawn or expired.
+
+    First come, first served: the first in the queue is never overtaken, so a wide beam that has to wait for room cannot starve
+    behind narrow ones.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self.waiting: dict[int, Claim] = {}  # in order of arrival
+        self.running: dict[int, Claim] = {}
+        self.rows = 0  # claimed by those running
+        self._withdrawn: list[int] = []
+        self._next_deadline = math.inf
+
+    @property
+    def busy(self) -> bool:
+        """Say whether there is anything to do."""
+        return bool(self.waiting or self.running)
+
+    def submit(self, request: int, claim: Claim) -> None:
+        """Queue a request.
+
+        Raises:
+            InvalidRequest: its beam is wider than a whole batch may be.
+            Overloaded: the queue is full.
+        """
+        if claim.rows > self.limits.batch_rows:
+            raise InvalidRequest("beam_size", str(claim.rows), f"1 to {self.limits.batch_rows}, the rows of one batch")
+        if len(self.waiting) >= self.limits.waiting_requests:
+            raise Overloaded(f"the queue is full: {len(self.waiting)} requests are waiting; retry later")
+        self.waiting[request] = claim
+        if claim.deadline is not None:
+            self._next_deadline = min(self._next_deadline, claim.deadline)
+
+    def withdraw(self, request: int) -> None:
+        """Note that nobody wants the answer any more; does nothing when the request is gone already."""
+        if request in self.waiting or request in self.running:
+            self._withdrawn.append(request)
+
+    def sweep(self, now: float) -> Leavers:
+        """Remove the withdrawn and the expired, waiting or running, and return them; to be called before admitting."""
+        if not self._withdrawn and now < self._next_deadline:
+            return NOBODY
+        withdrawn = tuple(request for request in dict.fromkeys(self._withdrawn) if self._remove(request))
+        self._withdrawn.clear()
+        claims = self.waiting | self.running
+        expired = tuple(r for r, claim in claims.items() if claim.deadline is not None and claim.deadline <= now)
+        for request in expired:
+            self._remove(request)
+        remaining = (self.waiting | self.running).values()
+        self._next_deadline = min((c.deadline for c in remaining if c.deadline is not None), default=math.inf)
+        return Leavers(withdrawn, expired)
+
+    def admit(self) -> list[int]:
+        """Move those who fit from the queue to the batch, in order of arrival, and return them."""
+        admitted: list[int] = []
+        while self.waiting and self._fits(next(iter(self.waiting.values())), len(admitted)):
+            request = next(iter(self.waiting))
+            self.running[request] = self.waiting.pop(request)
+            self.rows += self.running[request].rows
+            admitted.append(request)
+        return admitted
+
+    def finish(self, request: int) -> None:
+        """Free what a running request claimed."""
+        self._remove(request)
+
+    def _fits(self, claim: Claim, admitted: int) -> bool:
+        """Say whether one more request would stay within every limit."""
+        return (
+            admitted < self.limits.encode_sources
+            and len(self.running) < self.limits.batch_sources
+            and self.rows + claim.rows <= self.limits.batch_rows
+        )
+
+    def _remove(self, request: int) -> bool:
+        """Take a request out, wherever it is; say whether it was there."""
+        if self.waiting.pop(request, None) is not None:
+            return True
+        claim = self.running.pop(request, None)
+        self.rows -= claim.rows if claim is not None else 0
+        return claim is not None
