@@ -130,7 +130,7 @@ def test_a_tour_problem_resumes_from_the_pools_in_its_run_folder(tmp_path):
     )
     solved = list(config.build(None, tmp_path, seed=3).training_batches(2))
     read = list(config.build(None, tmp_path, seed=3).training_batches(2))
-    assert list(tmp_path.glob("tours-*.npy"))
+    assert list(tmp_path.glob("tours-*.npz"))
     assert all(torch.equal(one.target, two.target) for one, two in zip(solved, read, strict=True))
 
 

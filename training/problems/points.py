@@ -1,7 +1,7 @@
 """Point sets as the pointing problems share them: seeded instances, padded encoder inputs, targets as token ids."""
 
 from collections.abc import Sequence
-from typing import Self
+from typing import Literal, Self
 
 import numpy as np
 import torch
@@ -34,10 +34,16 @@ class PointSetConfig(ProblemConfig):
     """How many points a set has, how many sets a batch, and how many batches an epoch.
 
     A batch holds sets of one size, about `points_per_batch` points in all, so that every step costs the same.
+
+    Attributes:
+        smallest: fewest points of a set.
+        largest: most points of a set.
+        sizes: how a batch's size is drawn from those: `uniform`, or `log_uniform`, each octave as likely as the next.
     """
 
     smallest: int = Field(ge=3)
     largest: int = Field(ge=3)
+    sizes: Literal["uniform", "log_uniform"] = "uniform"
     points_per_batch: int = Field(default=2048, ge=1)
     batches_per_epoch: int = Field(default=250, ge=1)
 
@@ -48,7 +54,9 @@ class PointSetConfig(ProblemConfig):
         return self
 
     def draw_size(self, generator: np.random.Generator) -> int:
-        """Draw a size from [smallest, largest], each octave as likely as the next: small sets are the common request."""
+        """Draw the size of one batch's sets."""
+        if self.sizes == "uniform":
+            return int(generator.integers(self.smallest, self.largest, endpoint=True))
         low, high = np.log(self.smallest), np.log(self.largest + 1)
         return min(self.largest, int(np.exp(generator.uniform(low, high))))
 

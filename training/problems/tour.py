@@ -23,6 +23,8 @@ from training.problems.tour_solvers import Tours, optimal_tours, short_tours
 
 POOL = 2
 """The stream of instances (points.py) that the pools of solved sets are drawn from."""
+SOLVED_AT_ONCE = 256
+"""Sets solved together: enough to pay for NumPy's calls, few enough for the table of optimal_tours to fit into memory."""
 
 
 class TourConfig(PointSetConfig):
@@ -83,16 +85,14 @@ class TourProblem:
     def _read_or_solve_pool(self, size: int) -> tuple[Points, Tours]:
         generator = instance_generator(self.seed, POOL, size)
         points = uniform_points(generator, self.config.solved_per_size, size)
-        file = self.run / f"tours-{size}.npy"
+        file = self.run / f"tours-{size}.npz"
         if file.is_file():
-            return points, np.load(file).astype(np.int64)
-        tours = np.concatenate(
-            [self._solve(part, generator) for part in np.array_split(points, -(-len(points) // 256))]
-        )
-        file.parent.mkdir(parents=True, exist_ok=True)
-        beside = file.with_suffix(".partial.npy")
-        np.save(beside, tours.astype(np.uint8))
-        beside.replace(file)
+            with np.load(file) as solved:
+                if np.array_equal(solved["points"], points):  # otherwise of another seed or number
+                    return points, solved["tours"].astype(np.int64)
+        parts = np.array_split(points, -(-len(points) // SOLVED_AT_ONCE))
+        tours = np.concatenate([self._solve(part, generator) for part in parts])
+        _write_pool(file, points, tours)
         return points, tours
 
     def _solve(self, points: Points, generator: np.random.Generator) -> Tours:
@@ -100,6 +100,14 @@ class TourProblem:
         if size <= self.config.exact_up_to:
             return optimal_tours(points)
         return short_tours(points, generator, self.config.search_rounds * size)
+
+
+def _write_pool(file: Path, points: Points, tours: Tours) -> None:
+    """Write beside and rename, so that a kill leaves no half of a pool."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    beside = file.with_suffix(".partial.npz")
+    np.savez(beside, points=points, tours=tours.astype(np.int16))
+    beside.replace(file)
 
 
 def _batch(points: Points, tours: Tours) -> Batch:
