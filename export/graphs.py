@@ -1,0 +1,208 @@
+"""Thin modules whose `forward` signature is the ONNX signature; docs/architecture.md has the names and shapes."""
+
+import copy
+from collections.abc import Mapping
+from typing import Any, ClassVar, Final, cast
+
+import torch
+from torch import Tensor, nn
+
+from training.models.base import Decoder, Encoder, Memory, State
+from training.models.convolution import QuantizedConvolution
+from training.models.recurrent import BidirectionalLayer
+
+Axes = Mapping[str, tuple[str, ...]]
+"""The inputs in their order, each with the letters of its leading free axes."""
+
+EncoderOutputs = tuple[Tensor, Tensor, dict[str, Tensor], State]
+
+
+class TextEncoderGraph(nn.Module):
+    """Source tokens in."""
+
+    axes: ClassVar[Axes] = {"source_tokens": ("N", "S"), "source_lengths": ("N",)}
+
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__()
+        self.encoder = with_operators(encoder)
+
+    def forward(self, source_tokens: Tensor, source_lengths: Tensor) -> EncoderOutputs:
+        """Encode (N, S) int64 of (N,) int64 lengths."""
+        return _flat(self.encoder({"source_tokens": source_tokens, "source_lengths": source_lengths}))
+
+
+class ImageEncoderGraph(nn.Module):
+    """An image in; normalisation and the convolutional network are inside."""
+
+    axes: ClassVar[Axes] = {"image": ("N",)}
+
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__()
+        self.encoder = with_operators(encoder)
+
+    def forward(self, image: Tensor) -> EncoderOutputs:
+        """Encode (N, height, width, 3) uint8 RGB."""
+        return _flat(self.encoder({"image": image}))
+
+
+class PointsEncoderGraph(nn.Module):
+    """A point set in; scaling is inside."""
+
+    axes: ClassVar[Axes] = {"points": ("N", "S"), "point_counts": ("N",)}
+
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__()
+        self.encoder = with_operators(encoder)
+
+    def forward(self, points: Tensor, point_counts: Tensor) -> EncoderOutputs:
+        """Encode (N, S, 2) float64 of (N,) int64 counts."""
+        return _flat(self.encoder({"points": points, "point_counts": point_counts}))
+
+
+EncoderGraph = TextEncoderGraph | ImageEncoderGraph | PointsEncoderGraph
+
+ENCODER_GRAPHS: Final[Mapping[str, type[EncoderGraph]]] = {
+    "translation": TextEncoderGraph,
+    "captioning": ImageEncoderGraph,
+    "convex_hull": PointsEncoderGraph,
+    "delaunay": PointsEncoderGraph,
+    "tour": PointsEncoderGraph,
+}
+"""The encoder graph of each task."""
+
+
+class DecoderStepGraph(nn.Module):
+    """One token for every row, of any decoder: gather, step, log-softmax, query, bans, top-k."""
+
+    def __init__(self, decoder: Decoder) -> None:
+        super().__init__()
+        self.decoder = decoder
+
+    def forward(  # noqa: PLR0917 - the ONNX signature
+        self,
+        token: Tensor,
+        parent: Tensor,
+        source: Tensor,
+        memory: Tensor,
+        memory_mask: Tensor,
+        extra: dict[str, Tensor],
+        state: State,
+        banned: Tensor,
+        query: Tensor,
+        candidates: Tensor,
+    ) -> tuple[Tensor, Tensor, Tensor, State, Tensor]:
+        """Advance R rows.
+
+        Args:
+            token: (R,) int64, what each row chose last.
+            parent: (R,) int64, the incoming row of `state` that each row continues.
+            source: (R,) int64, the source of `memory` that each row reads.
+            memory: (N, S, H) float32.
+            memory_mask: (N, S) bool.
+            extra: (N, S, ...) each, the inputs `memory.<name>`.
+            state: (Q, ...) each, the inputs `state.<name>`.
+            banned: (R, M) int64, tokens a row may not take, filled up with `pad`; M may be 0.
+            query: (R,) int64, a token whose log-prob is wanted.
+            candidates: () int64, k.
+
+        Returns:
+            log_prob (R, k) float32 and candidate (R, k) int64, best first, ties to the smaller id; query_log_prob (R,); the
+            state one step on (R, ...); attention (R, S).
+        """
+        # index_select, for it becomes one Gather; indexing with [] becomes Unsqueeze and GatherND.
+        read = Memory(
+            memory.index_select(0, source),
+            memory_mask.index_select(0, source),
+            {name: tensor.index_select(0, source) for name, tensor in extra.items()},
+        )
+        incoming = {name: tensor.index_select(0, parent) for name, tensor in state.items()}
+        logits, after, attention = self.decoder.step(token, read, incoming)
+        log_probs = logits.log_softmax(-1)  # (R, V)
+        query_log_prob = log_probs.gather(1, query.unsqueeze(1)).squeeze(1)
+        allowed = log_probs.scatter(1, banned, float("-inf"))
+        best, chosen = _top(allowed, candidates)
+        return best, chosen, query_log_prob, {name: after[name] for name in state}, attention
+
+
+def _top(log_probs: Tensor, candidates: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the k best of each row; ONNX's TopK breaks ties towards the smaller id, torch's in no stated order."""
+    k = cast(int, candidates.item())  # int() would freeze it
+    torch._check(k >= 1)  # type: ignore[no-untyped-call]
+    torch._check(k <= log_probs.shape[1])  # type: ignore[no-untyped-call]
+    best, chosen = torch.topk(log_probs, k, -1)
+    return best, chosen
+
+
+def _flat(encoded: tuple[Memory, State]) -> EncoderOutputs:
+    memory, state = encoded
+    return memory.memory, memory.memory_mask, memory.extra, state
+
+
+class RecurrentOperator(nn.Module):
+    """A bidirectional layer as one ONNX operator with `sequence_lens`; only for tracing, it computes nothing in PyTorch.
+
+    A Python loop over time would freeze the source length into the graph.
+    """
+
+    def __init__(self, layer: BidirectionalLayer) -> None:
+        super().__init__()
+        cell = layer.forward_cell
+        self.operator = cell.onnx_operator
+        self.hidden_size = cell.hidden_size
+        weights = layer.onnx_weights()
+        self.input_weight: Tensor
+        self.recurrent_weight: Tensor
+        self.bias: Tensor
+        for name, tensor in zip(("input_weight", "recurrent_weight", "bias"), weights, strict=True):
+            self.register_buffer(name, tensor.contiguous())
+
+    def forward(self, inputs: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Stand for `BidirectionalLayer.forward`: inputs (N, S, I) and mask (N, S) to (N, S, 2H) and (N, 2H)."""
+        batch, length, size = inputs.shape[0], inputs.shape[1], self.hidden_size
+        lengths = mask.sum(1).to(torch.int32)
+        attributes: dict[str, Any] = {"hidden_size": size, "direction": "bidirectional"}
+        if self.operator == "GRU":
+            attributes["linear_before_reset"] = 0  # the reset gate before the recurrent product
+        elif self.operator == "LSTM":
+            attributes["input_forget"] = 0
+        shapes = [[length, 2, batch, size], [2, batch, size], [2, batch, size]][: 3 if self.operator == "LSTM" else 2]
+        outputs, last, *_ = torch.onnx.ops.symbolic_multi_out(
+            self.operator,
+            (inputs.transpose(0, 1), self.input_weight, self.recurrent_weight, self.bias, lengths),
+            attributes,
+            dtypes=tuple(inputs.dtype for _ in shapes),
+            shapes=shapes,
+            version=14,
+        )
+        outputs = outputs.permute(2, 0, 1, 3).reshape(batch, length, 2 * size)  # from (S, 2, N, H)
+        return outputs, last.transpose(0, 1).reshape(batch, 2 * size)  # from (2, N, H)
+
+
+class DequantizingConvolution(QuantizedConvolution):
+    """A convolution that keeps its weight in 8 bits in the graph, as DequantizeLinear before Conv; only for tracing."""
+
+    @classmethod
+    def of(cls, convolution: QuantizedConvolution) -> "DequantizingConvolution":
+        """Return the twin of a convolution."""
+        outputs, inputs, kernel, _ = convolution.weight_q.shape
+        twin = cls(inputs * convolution.groups, outputs, kernel, convolution.stride, convolution.groups)
+        twin.load_state_dict(convolution.state_dict())
+        return twin
+
+    def weight(self) -> Tensor:
+        """Stand for the float32 weight."""
+        tensors = (self.weight_q, self.weight_scale, self.weight_zero)
+        return torch.onnx.ops.symbolic(
+            "DequantizeLinear", tensors, dtype=torch.float32, shape=tuple(self.weight_q.shape), version=19
+        )
+
+
+def with_operators(encoder: Encoder) -> Encoder:
+    """Return a copy of an encoder in which ONNX operators stand for the modules that tracing would take apart."""
+    copied = copy.deepcopy(encoder)
+    for name, module in list(copied.named_modules()):
+        if isinstance(module, BidirectionalLayer):
+            copied.set_submodule(name, RecurrentOperator(module))
+        elif isinstance(module, QuantizedConvolution):
+            copied.set_submodule(name, DequantizingConvolution.of(module))
+    return copied

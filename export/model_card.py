@@ -1,0 +1,89 @@
+"""The model card: what a bundle's manifest says, for people."""
+
+from collections.abc import Iterable
+from typing import Final
+
+from serving.manifest import Manifest
+
+CALLS: Final = {
+    "translation": 'beamstep translate "A dog runs."',
+    "captioning": "beamstep caption photo.jpg",
+    "convex_hull": "beamstep hull points.csv",
+    "delaunay": "beamstep triangulate points.csv",
+    "tour": "beamstep tour points.csv",
+}
+
+
+def render_card(manifest: Manifest) -> str:
+    """Write the card; every figure in it stands in the manifest, put there by what measured it."""
+    sections = (
+        f"# {manifest.name}, version {manifest.version}",
+        manifest.description,
+        f"    {CALLS[manifest.task]} --model {manifest.name}",
+        "Written by `beamstep export` and `beamstep evaluate --record` from `manifest.json`; edit neither by hand.",
+        _data(manifest),
+        _quality(manifest),
+        _fidelity(manifest),
+        _limits(manifest),
+    )
+    return "\n\n".join(sections) + "\n"
+
+
+def _data(manifest: Manifest) -> str:
+    made = manifest.provenance
+    table = _table(("data", "licence"), ((source.name, source.licence) for source in made.data_sources))
+    return (
+        "## Where it comes from\n\n"
+        f"Recipe `{made.recipe}` with seed {made.seed}, code at commit `{made.git_commit}`, exported {made.created} with "
+        f"{', '.join(made.tool_versions)}. The weights are stored in {manifest.precision}.\n\n{table}\n\n"
+        "The licence of the data bounds what the model may be used for."
+    )
+
+
+def _quality(manifest: Manifest) -> str:
+    if not manifest.quality:
+        return "## Quality\n\nNot measured yet: `beamstep evaluate --record` does."
+    rows = ((figure.metric, f"{figure.value:.2f}", figure.data, f"`{figure.command}`") for figure in manifest.quality)
+    table = _table(("metric", "value", "data", "command"), rows)
+    return f"## Quality\n\nMeasured through serving; shares, gaps and BLEU in percent.\n\n{table}"
+
+
+def _fidelity(manifest: Manifest) -> str:
+    rows = (
+        (
+            report.provider,
+            f"{report.tensor_error:.1e}",
+            str(report.inputs),
+            f"{100 * report.greedy_identical:.1f} %",
+            f"{100 * report.beam_identical:.1f} % (beam {report.beam_size})",
+            "none" if report.margin is None else f"{report.margin:.1e}",
+        )
+        for report in manifest.parity
+    )
+    names = ("provider", "largest tensor error", "inputs", "greedy identical", "beam identical", "margin")
+    return (
+        "## Fidelity\n\nThe graphs against PyTorch with the same weights: tensors on random shapes, and whole answers token by "
+        "token on held-back inputs, alone and in a mixed batch. The margin is how much likelier PyTorch's token was, at most, "
+        f"where a greedy answer differed.\n\n{_table(names, rows)}"
+    )
+
+
+def _limits(manifest: Manifest) -> str:
+    limits, defaults = manifest.limits, manifest.defaults
+    rule = defaults.max_length
+    unit = "points" if manifest.vocabulary.size is None else "subword pieces"
+    source = (
+        ""
+        if manifest.task == "captioning"
+        else f" Sources of {limits.min_source_length} to {limits.source_length} {unit}."
+    )
+    return (
+        f"## Limits\n\nBeam up to {limits.beam_size} (default {defaults.beam_size}), answers up to {limits.max_length} tokens "
+        f"(default {rule.per_source:g} times the source's length plus {rule.plus}).{source}"
+    )
+
+
+def _table(names: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    head = list(names)
+    lines = [head, ["---"] * len(head), *(list(row) for row in rows)]
+    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)

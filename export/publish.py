@@ -1,0 +1,133 @@
+"""Bundles on disk: written beside, checked, renamed; and their figures and model card kept up to date."""
+
+import importlib.metadata
+import os
+import platform
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import onnx
+
+from export.errors import ExportError
+from export.model_card import render_card
+from export.onnx_writer import Graphs, signature
+from serving.bundle import MANIFEST_FILE, load_bundle, sha256_of
+from serving.manifest import FileSpec, GraphSpec, Manifest, QualityFigure, Tokenizers
+from serving.manifest import Graphs as GraphSpecs
+
+ENCODER_FILE: Final = "encoder.onnx"
+STEP_FILE: Final = "decoder_step.onnx"
+CARD_FILE: Final = "README.md"
+TOOLS: Final = ("numpy", "onnx", "onnxruntime", "torch")
+
+
+@contextmanager
+def staged(output: Path, name: str, version: str, *, replace: bool) -> Iterator[Path]:
+    """Give a folder to write a bundle into, and make it `output/name/version` when the block ends without an error.
+
+    The folder lies where no server looks for bundles; whatever goes wrong, it is removed and nothing is published. A
+    replaced version is moved away by one rename and the new one takes its place by another.
+
+    Raises:
+        ExportError: that version is there and may not be replaced.
+    """
+    final = output / name / version
+    if final.exists() and not replace:
+        raise ExportError(f"{final}: is there already; give another --bundle-version, or --replace")
+    staging = output / f".{name}-{version}-{os.getpid()}.partial"
+    staging.mkdir(parents=True)
+    try:
+        yield staging
+        final.parent.mkdir(parents=True, exist_ok=True)
+        replaced = staging.with_suffix(".replaced")
+        if final.exists():
+            final.rename(replaced)
+        staging.rename(final)
+        shutil.rmtree(replaced, ignore_errors=True)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def write_graph_files(folder: Path, graphs: Graphs) -> GraphSpecs:
+    """Write both graphs, and return what the manifest says of them."""
+    return GraphSpecs(
+        encoder=_write_graph(folder / ENCODER_FILE, graphs.encoder),
+        decoder_step=_write_graph(folder / STEP_FILE, graphs.decoder_step),
+    )
+
+
+def copy_tokenizers(folder: Path, files: Mapping[str, Path]) -> Tokenizers:
+    """Copy `source.model` and `target.model`, those that there are, and return what the manifest says of them."""
+    specs = {}
+    for name, path in files.items():
+        shutil.copyfile(path, folder / name)
+        specs[name.removesuffix(".model")] = FileSpec(file=name, sha256=sha256_of(folder / name))
+    return Tokenizers(**specs)
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write the manifest and the model card made from it, each whole or not at all."""
+    _write_whole(folder / MANIFEST_FILE, manifest.model_dump_json(indent=2) + "\n")
+    _write_whole(folder / CARD_FILE, render_card(manifest))
+
+
+def record_quality(folder: Path, figures: Sequence[QualityFigure]) -> Manifest:
+    """Put measured figures into a bundle's manifest and card, in place of older ones of the same metric and data.
+
+    Args:
+        folder: a published bundle.
+        figures: as a command measured them, the command included.
+
+    Raises:
+        BadBundle: the folder holds no whole bundle.
+    """
+    manifest = load_bundle(folder).manifest
+    measured = {(figure.metric, figure.data) for figure in figures}
+    kept = tuple(figure for figure in manifest.quality if (figure.metric, figure.data) not in measured)
+    manifest = manifest.model_copy(update={"quality": (*kept, *figures)})
+    write_manifest(folder, manifest)
+    return manifest
+
+
+def git_commit(folder: Path) -> str:
+    """Return the commit that the code in `folder` is at, `-dirty` behind it where files differ; "unknown" outside git."""
+    git = ["git", "-C", str(folder)]
+    try:
+        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        changed = subprocess.run([*git, "diff", "--quiet", "HEAD"], capture_output=True, check=False).returncode != 0
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return commit + ("-dirty" if changed else "")
+
+
+def tool_versions() -> tuple[str, ...]:
+    """Return what made the bundle, as `name==version`."""
+    tools = (f"{name}=={importlib.metadata.version(name)}" for name in TOOLS)
+    return (f"python=={platform.python_version()}", *tools)
+
+
+def now() -> str:
+    """Return the time in UTC, ISO 8601, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _write_graph(path: Path, model: onnx.ModelProto) -> GraphSpec:
+    onnx.checker.check_model(model, full_check=True)
+    path.write_bytes(model.SerializeToString(deterministic=True))
+    return GraphSpec(
+        file=path.name,
+        sha256=sha256_of(path),
+        inputs=signature(model.graph.input),
+        outputs=signature(model.graph.output),
+    )
+
+
+def _write_whole(path: Path, text: str) -> None:
+    beside = path.with_name(f".{path.name}.partial")
+    beside.write_text(text, encoding="utf-8")
+    beside.replace(path)
