@@ -10,6 +10,7 @@ from typing import Final, Literal, cast
 import torch
 
 from export.errors import ExportError
+from export.manifest_file import write_manifest
 from export.onnx_writer import trace_graphs
 from export.parity import Comparison, check_parity
 from export.publish import (
@@ -19,7 +20,6 @@ from export.publish import (
     staged,
     tool_versions,
     write_graph_files,
-    write_manifest,
 )
 from export.quantise import round_weights, store_in_8_bits
 from export.sources import Source, example_batch, held_back_sources

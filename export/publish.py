@@ -1,11 +1,11 @@
-"""Bundles on disk: written beside, checked, renamed; and their figures and model card kept up to date."""
+"""Bundles on disk: written beside, checked, renamed."""
 
 import importlib.metadata
 import os
 import platform
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,15 +14,13 @@ from typing import Final
 import onnx
 
 from export.errors import ExportError
-from export.model_card import render_card
 from export.onnx_writer import Graphs, signature
-from serving.bundle import MANIFEST_FILE, load_bundle, sha256_of
-from serving.manifest import FileSpec, GraphSpec, Manifest, QualityFigure, Tokenizers
+from serving.bundle import sha256_of
+from serving.manifest import FileSpec, GraphSpec, Tokenizers
 from serving.manifest import Graphs as GraphSpecs
 
 ENCODER_FILE: Final = "encoder.onnx"
 STEP_FILE: Final = "decoder_step.onnx"
-CARD_FILE: Final = "README.md"
 TOOLS: Final = ("numpy", "onnx", "onnxruntime", "torch")
 
 
@@ -70,30 +68,6 @@ def copy_tokenizers(folder: Path, files: Mapping[str, Path]) -> Tokenizers:
     return Tokenizers(**specs)
 
 
-def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Write the manifest and the model card made from it, each whole or not at all."""
-    _write_whole(folder / MANIFEST_FILE, manifest.model_dump_json(indent=2) + "\n")
-    _write_whole(folder / CARD_FILE, render_card(manifest))
-
-
-def record_quality(folder: Path, figures: Sequence[QualityFigure]) -> Manifest:
-    """Put measured figures into a bundle's manifest and card, in place of older ones of the same metric and data.
-
-    Args:
-        folder: a published bundle.
-        figures: as a command measured them, the command included.
-
-    Raises:
-        BadBundle: the folder holds no whole bundle.
-    """
-    manifest = load_bundle(folder).manifest
-    measured = {(figure.metric, figure.data) for figure in figures}
-    kept = tuple(figure for figure in manifest.quality if (figure.metric, figure.data) not in measured)
-    manifest = manifest.model_copy(update={"quality": (*kept, *figures)})
-    write_manifest(folder, manifest)
-    return manifest
-
-
 def git_commit(folder: Path) -> str:
     """Return the commit that the code in `folder` is at, `-dirty` behind it where files differ; "unknown" outside git."""
     git = ["git", "-C", str(folder)]
@@ -125,9 +99,3 @@ def _write_graph(path: Path, model: onnx.ModelProto) -> GraphSpec:
         inputs=signature(model.graph.input),
         outputs=signature(model.graph.output),
     )
-
-
-def _write_whole(path: Path, text: str) -> None:
-    beside = path.with_name(f".{path.name}.partial")
-    beside.write_text(text, encoding="utf-8")
-    beside.replace(path)

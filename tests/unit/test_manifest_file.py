@@ -1,0 +1,33 @@
+"""Recording quality in a published bundle."""
+
+from export.manifest_file import record_quality
+from serving.bundle import load_bundle
+from serving.manifest import QualityFigure
+from tests.fakes.bundles import write_bundle
+
+
+def figure(metric: str, value: float, data: str = "pointer hull") -> QualityFigure:
+    return QualityFigure(metric=metric, value=value, data=data, command="beamstep evaluate models/hull/1")
+
+
+def test_recorded_figures_replace_those_of_the_same_metric_and_data(tmp_path):
+    bundle = write_bundle(tmp_path, "convex_hull")
+    before = bundle.manifest.quality
+    record_quality(bundle.folder, [figure("exact", 90), figure("area", 99)])
+    record_quality(bundle.folder, [figure("exact", 95), figure("exact", 80, data="another file")])
+    again = load_bundle(bundle.folder)
+    assert again.manifest.quality == (
+        *before,
+        figure("area", 99),
+        figure("exact", 95),
+        figure("exact", 80, "another file"),
+    )
+    assert again.manifest == bundle.manifest.model_copy(update={"quality": again.manifest.quality})
+
+
+def test_the_model_card_shows_what_was_recorded(tmp_path):
+    bundle = write_bundle(tmp_path, "convex_hull")
+    record_quality(bundle.folder, [figure("exact", 91.234)])
+    card = (bundle.folder / "README.md").read_text(encoding="utf-8")
+    assert "| exact | 91.23 | pointer hull | `beamstep evaluate models/hull/1` |" in card
+    assert not list(bundle.folder.glob("*.partial"))
