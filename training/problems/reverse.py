@@ -39,7 +39,7 @@ class ReverseConfig(ProblemConfig):
         validation = [self._draw(random) for _ in range(self.validation_pairs)]
         if not has_tokenizers(run):
             size = 2 * len(set(self.letters)) + 5  # each letter after a space and alone, the space, the special ids
-            train_tokenizers(training, size, size, run)
+            train_tokenizers(training, (size, size), run, required="")
         tokenizers = load_tokenizers(run)
         pairs = TextPairs([Sampled(tokenizers.encode(training), None)], tokenizers.encode(validation), validation)
         return TranslationProblem(tokenizers, pairs, self.batch, seed)

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from training.config import Config, ProblemConfig, RecipeError, Task
 from training.problems.base import Batch
-from training.problems.text import Tokenizer, train_tokenizer
-from training.vocabulary import EOS, PAD
+from training.problems.text import REQUIRED_CHARACTERS, Tokenizer, train_tokenizer
+from training.vocabulary import EOS, PAD, UNK
 
 POOL_BATCHES = 200
 """Sentences are sorted by length within pools of about this many batches: large, for little padding, yet well mixed."""
@@ -117,11 +117,11 @@ class TranslationConfig(ProblemConfig):
         corpora = [corpus.read(data) for corpus in self.training]
         if not has_tokenizers(run):
             text = [pair for pairs in corpora for pair in spread(pairs, self.tokenizer_sentences)]
-            train_tokenizers(text, self.source_vocabulary_size, self.target_vocabulary_size, run)
+            train_tokenizers(text, (self.source_vocabulary_size, self.target_vocabulary_size), run, REQUIRED_CHARACTERS)
         tokenizers = load_tokenizers(run)
         sizes = [corpus.sentences_per_epoch for corpus in self.training]
         training = [
-            Sampled(tokenizers.encode(pairs, self.batch.max_length), size)
+            Sampled(fit_for_training(tokenizers.encode(pairs), self.batch.max_length), size)
             for pairs, size in zip(corpora, sizes, strict=True)
         ]
         validation = self.validation.read(data)
@@ -135,14 +135,16 @@ class Tokenizers(NamedTuple):
     source: Tokenizer
     target: Tokenizer
 
-    def encode(self, pairs: Sequence[TextPair], max_length: int | None = None) -> list[EncodedPair]:
-        """Return the pairs as ids, leaving out those with a side longer than `max_length`, `eos` counted."""
+    def encode(self, pairs: Sequence[TextPair]) -> list[EncodedPair]:
+        """Return the pairs as ids."""
         sources = self.source.encode_all([pair.source for pair in pairs])
         targets = self.target.encode_all([pair.target for pair in pairs])
-        encoded = [EncodedPair([*s, EOS], [*t, EOS]) for s, t in zip(sources, targets, strict=True)]
-        if max_length is None:
-            return encoded
-        return [pair for pair in encoded if max(len(pair.source), len(pair.target)) <= max_length]
+        return [EncodedPair([*s, EOS], [*t, EOS]) for s, t in zip(sources, targets, strict=True)]
+
+
+def fit_for_training(pairs: Sequence[EncodedPair], max_length: int) -> list[EncodedPair]:
+    """Return the pairs with no side longer than `max_length`, `eos` counted, and no `unk` in the target, lest it be learnt."""
+    return [pair for pair in pairs if max(len(pair.source), len(pair.target)) <= max_length and UNK not in pair.target]
 
 
 @dataclass(frozen=True)
@@ -255,10 +257,10 @@ def has_tokenizers(run: Path) -> bool:
     return all((run / name).is_file() for name in TranslationConfig.tokenizer_files)
 
 
-def train_tokenizers(pairs: Sequence[TextPair], source_size: int, target_size: int, run: Path) -> None:
-    """Train and write both sides' tokenizers."""
-    train_tokenizer((pair.source for pair in pairs), source_size, run / "source.model")
-    train_tokenizer((pair.target for pair in pairs), target_size, run / "target.model")
+def train_tokenizers(pairs: Sequence[TextPair], sizes: tuple[int, int], run: Path, required: str) -> None:
+    """Train and write both sides' tokenizers of these vocabulary sizes; `required` as for train_tokenizer."""
+    train_tokenizer((pair.source for pair in pairs), sizes[0], run / "source.model", required=required)
+    train_tokenizer((pair.target for pair in pairs), sizes[1], run / "target.model", required=required)
 
 
 def load_tokenizers(run: Path) -> Tokenizers:
