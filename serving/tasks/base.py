@@ -29,7 +29,7 @@ class Source:
     inputs: Mapping[str, NDArray[np.generic]]
     length: int
     vocabulary_size: int
-    constraint: Constraint | None = None
+    constraint: Constraint | None
 
 
 class Task(ABC):

@@ -22,4 +22,4 @@ class Captioning(TextTask):
     def source(self, image: bytes) -> Source:
         """Return the encoder's input for an image file; takes long enough to be run beside the event loop."""
         pixels = decode_image(image, self._image.height, self._image.width)
-        return Source({"image": pixels}, self.grid[0] * self.grid[1], self._vocabulary_size)
+        return Source({"image": pixels}, self.grid[0] * self.grid[1], self._vocabulary_size, constraint=None)

@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -20,6 +21,13 @@ COORDINATE_LIMIT: Final = 1e150
 LEAST_POINTS: Final = 3
 
 
+@dataclass(frozen=True)
+class PointSource(Source):
+    """A source that remembers its points (P, 2) float64, since the answer is checked against them."""
+
+    points: NDArray[np.float64]
+
+
 class Pointing(Task):
     """A set of points to some of its members in order."""
 
@@ -31,23 +39,27 @@ class Pointing(Task):
         self.first_position = vocabulary.first_position
         self.special = SpecialTokens(vocabulary.pad, vocabulary.bos, vocabulary.eos)
 
-    def source(self, points: Sequence[tuple[float, float]] | NDArray[np.float64]) -> Source:
+    def source(self, points: Sequence[tuple[float, float]] | NDArray[np.float64]) -> PointSource:
         """Return the encoder's input for (P, 2) points.
 
         Raises:
             InvalidRequest: too few or too many points, a coordinate that is not finite or too large, or points in a
                 position for which there is no answer; the field is `points` or, for example, `points[3].x`.
         """
-        limits = self.bundle.manifest.limits
-        least = max(LEAST_POINTS, limits.min_source_length)
-        if not least <= len(points) <= limits.source_length:
-            raise InvalidRequest("points", f"{len(points)} points", f"from {least} to {limits.source_length} points")
+        self.check_count(len(points))
         coordinates = np.asarray(points, dtype=np.float64).reshape(-1, 2)
         _check_coordinates(coordinates)
         self.check_position(coordinates)
         inputs = {"points": coordinates, "point_counts": np.array(len(coordinates), dtype=np.int64)}
         count = len(coordinates)
-        return Source(inputs, count, self.first_position + count, self.constraint(count))
+        return PointSource(inputs, count, self.first_position + count, self.constraint(count), coordinates)
+
+    def check_count(self, count: int) -> None:
+        """Refuse fewer or more points than the model takes."""
+        limits = self.bundle.manifest.limits
+        least = max(LEAST_POINTS, limits.min_source_length)
+        if not least <= count <= limits.source_length:
+            raise InvalidRequest("points", f"{count} points", f"from {least} to {limits.source_length} points")
 
     def check_position(self, points: NDArray[np.float64]) -> None:
         """Refuse points that are all on one line, since they have neither a hull with an area nor a triangle."""

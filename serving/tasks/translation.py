@@ -22,7 +22,7 @@ class Translation(TextTask):
         manifest = self.bundle.manifest
         tokens = encode_text(text, self._source_tokenizer, manifest.vocabulary.eos, manifest.limits.source_length)
         inputs = {"source_tokens": tokens, "source_lengths": np.array(len(tokens), dtype=np.int64)}
-        return Source(inputs, len(tokens), self._vocabulary_size)
+        return Source(inputs, len(tokens), self._vocabulary_size, constraint=None)
 
     def source_pieces(self, source: Source) -> list[str]:
         """Return the source's positions as text, `eos` the last; attention weights run over them."""

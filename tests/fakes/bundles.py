@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
+import sentencepiece
+
 from serving.bundle import MANIFEST_FILE, Bundle, load_bundle, sha256_of
 from serving.manifest import TEXT_TARGETS, Manifest, TaskName
-from training.problems.text import train_tokenizer
 
 SENTENCES = [
     "ein hund läuft durch das gras",
@@ -29,13 +30,13 @@ def write_bundle(models: Path, task: TaskName, name: str = "", version: str = "1
     tokenizers = {}
     vocabulary: dict[str, int] = {"pad": 0, "bos": 1, "eos": 2}
     if text:
-        size = train_tokenizer(SENTENCES, 64, folder / "target.model").size
+        size = _train_tokenizer(folder / "target.model")
         tokenizers["target"] = _file(folder / "target.model")
         vocabulary |= {"unk": 3, "size": size}
     else:
         vocabulary |= {"first_position": 3}
     if task == "translation":
-        train_tokenizer(SENTENCES, 64, folder / "source.model")
+        _train_tokenizer(folder / "source.model")
         tokenizers["source"] = _file(folder / "source.model")
     image = {"height": 8, "width": 12, "grid_rows": 2, "grid_columns": 3} if task == "captioning" else None
     manifest = Manifest.model_validate(
@@ -69,3 +70,20 @@ def write_bundle(models: Path, task: TaskName, name: str = "", version: str = "1
 
 def _file(path: Path) -> dict[str, str]:
     return {"file": path.name, "sha256": sha256_of(path)}
+
+
+def _train_tokenizer(path: Path) -> int:
+    """Write a sentencepiece model and return its size."""
+    with path.open("wb") as file:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(SENTENCES),
+            model_writer=file,
+            vocab_size=64,
+            hard_vocab_limit=False,
+            pad_id=0,
+            bos_id=1,
+            eos_id=2,
+            unk_id=3,
+            minloglevel=2,
+        )
+    return int(sentencepiece.SentencePieceProcessor(model_file=str(path)).get_piece_size())

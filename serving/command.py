@@ -1,0 +1,76 @@
+"""`beamstep serve`."""
+
+import asyncio
+import logging
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.logging import RichHandler
+
+from serving.config import SERVICE_TASKS, ServerConfig
+from serving.errors import BadBundle, BadConfiguration
+from serving.scheduler import Limits
+from serving.server import serve as run_server
+from serving.session import SessionConfig
+
+DEFAULTS = ServerConfig(Path("models"))
+
+
+def serve(
+    *,
+    models: Annotated[Path, typer.Option(help="The folder of bundles, models/NAME/VERSION/.")] = DEFAULTS.models,
+    port: Annotated[int, typer.Option(help="0 takes any free port.")] = DEFAULTS.port,
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = DEFAULTS.host,
+    services: Annotated[
+        str, typer.Option(help=f"Some of {','.join(SERVICE_TASKS)}; by default those there are bundles for.")
+    ] = "",
+    encoder_threads: Annotated[
+        int, typer.Option(help="Threads within one encoder run.")
+    ] = DEFAULTS.session.encoder_threads,
+    step_threads: Annotated[int, typer.Option(help="Threads within one decoder step.")] = DEFAULTS.session.step_threads,
+    spinning: Annotated[
+        bool,
+        typer.Option(
+            help="Idle threads burn their core for a moment: faster on an idle machine, worse on a shared one."
+        ),
+    ] = DEFAULTS.session.spinning,
+    max_rows: Annotated[
+        int, typer.Option(help="Hypotheses that one model advances in one step, all requests together.")
+    ] = DEFAULTS.limits.batch_rows,
+    queue_size: Annotated[
+        int, typer.Option(help="Requests that may wait for one model; one more is refused.")
+    ] = DEFAULTS.limits.waiting_requests,
+    image_threads: Annotated[int, typer.Option(help="Images decoded at a time.")] = DEFAULTS.image_threads,
+    max_message_mb: Annotated[float, typer.Option(help="Largest request message.")] = DEFAULTS.message_bytes / 2**20,
+    grace: Annotated[
+        float, typer.Option(help="Seconds that running requests have to finish after SIGTERM.")
+    ] = DEFAULTS.grace_s,
+) -> None:
+    """Serve bundles over gRPC until SIGTERM; a second one ends at once."""
+    handler = RichHandler(console=Console(stderr=True), show_path=False, rich_tracebacks=False)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[handler])
+    try:
+        config = ServerConfig(
+            models=models,
+            host=host,
+            port=port,
+            services=tuple(name.strip() for name in services.split(",")) if services else None,
+            session=SessionConfig(encoder_threads=encoder_threads, step_threads=step_threads, spinning=spinning),
+            limits=_limits(max_rows, queue_size),
+            image_threads=image_threads,
+            message_bytes=round(max_message_mb * 2**20),
+            grace_s=grace,
+        )
+        asyncio.run(run_server(config))
+    except (BadBundle, BadConfiguration) as error:
+        Console(stderr=True).print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
+        raise typer.Exit(2) from None
+
+
+def _limits(max_rows: int, queue_size: int) -> Limits:
+    for name, value in (("max_rows", max_rows), ("queue_size", queue_size)):
+        if value < 1:
+            raise BadConfiguration(f"{name}: {value}; allowed: from 1")
+    return Limits(waiting_requests=queue_size, batch_rows=max_rows)

@@ -1,0 +1,59 @@
+"""What an operator can choose, checked once; nothing below reads the environment."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from serving.errors import BadConfiguration
+from serving.manifest import TaskName
+from serving.scheduler import Limits
+from serving.session import SessionConfig
+
+SERVICE_TASKS: Final[Mapping[str, tuple[TaskName, ...]]] = {
+    "translation": ("translation",),
+    "captioning": ("captioning",),
+    "pointing": ("convex_hull", "delaunay", "tour"),
+}
+"""The services that can be deployed apart, each with the tasks it answers for."""
+
+
+@dataclass(frozen=True)
+class ServerConfig:
+    """How to serve a folder of bundles.
+
+    Attributes:
+        models: the folder, models/<name>/<version>/.
+        host: the address to listen on.
+        port: 0 takes any free one.
+        services: those to offer, of `SERVICE_TASKS`; only their bundles are loaded. None offers what there are bundles for.
+        session: how ONNX Runtime runs them.
+        limits: how much each model takes on.
+        image_threads: how many images are decoded at a time.
+        message_bytes: the largest request message; a larger one is RESOURCE_EXHAUSTED.
+        grace_s: how long running requests may take to finish when the server is told to stop.
+    """
+
+    models: Path
+    host: str = "0.0.0.0"
+    port: int = 50051
+    services: tuple[str, ...] | None = None
+    session: SessionConfig = field(default_factory=SessionConfig)
+    limits: Limits = field(default_factory=Limits)
+    image_threads: int = 2
+    message_bytes: int = 16 * 2**20
+    grace_s: float = 20.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.port <= 65535:
+            raise BadConfiguration(f"port: {self.port}; allowed: from 0 (any free port) to 65535")
+        unknown = [name for name in self.services or () if name not in SERVICE_TASKS]
+        if unknown or self.services == ():
+            given = ", ".join(unknown) or "none"
+            raise BadConfiguration(f"services: {given}; allowed: some of {', '.join(SERVICE_TASKS)}")
+        if self.image_threads < 1:
+            raise BadConfiguration(f"image_threads: {self.image_threads}; allowed: from 1")
+        if self.message_bytes < 1024:
+            raise BadConfiguration(f"message_bytes: {self.message_bytes}; allowed: from 1024")
+        if not self.grace_s >= 0:
+            raise BadConfiguration(f"grace_s: {self.grace_s}; allowed: from 0")

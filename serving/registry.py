@@ -1,0 +1,78 @@
+"""The loaded bundles by name and version, each with its task."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import pairwise
+from typing import Final, TypeVar
+
+from serving.bundle import Bundle, version_order
+from serving.errors import BadBundle, UnknownModel
+from serving.manifest import TaskName
+from serving.tasks.base import Task
+from serving.tasks.captioning import Captioning
+from serving.tasks.pointing import ConvexHull, Delaunay, Tour
+from serving.tasks.translation import Translation
+
+TASKS: Final[Mapping[TaskName, type[Task]]] = {
+    "translation": Translation,
+    "captioning": Captioning,
+    "convex_hull": ConvexHull,
+    "delaunay": Delaunay,
+    "tour": Tour,
+}
+LONGEST_ECHO: Final = 100
+"""Characters of a caller's own words that an error repeats; gRPC bounds the size of an error."""
+
+AnyTask = TypeVar("AnyTask", bound=Task)
+
+
+class Registry:
+    """Tasks ordered by name, then by version, latest first; never changes once it is made."""
+
+    def __init__(self, bundles: Iterable[Bundle]) -> None:
+        """Open the task of every bundle.
+
+        Raises:
+            BadBundle: two bundles have the same name and version.
+        """
+        latest_first = sorted(bundles, key=lambda bundle: version_order(bundle.manifest.version), reverse=True)
+        ordered = sorted(latest_first, key=lambda bundle: bundle.manifest.name)
+        for first, second in pairwise(ordered):
+            if first.key == second.key:
+                raise BadBundle(f"{first.folder} and {second.folder}: both say they are {first.key}")
+        self._tasks = [TASKS[bundle.manifest.task](bundle) for bundle in ordered]
+
+    def __iter__(self) -> Iterator[Task]:
+        return iter(self._tasks)
+
+    def find(self, kind: type[AnyTask], name: str, version: str) -> AnyTask:
+        """Return the bundle that a request for one kind of task means.
+
+        Args:
+            kind: what the answer must be able to do.
+            name: the bundle's; "" is the first of that kind.
+            version: the bundle's; "" is the latest.
+
+        Raises:
+            UnknownModel: there is none; the message names those there are.
+        """
+        candidates = [task for task in self._tasks if isinstance(task, kind)]
+        return _choose(candidates, name, version, f"{_word(kind)} model")
+
+    def get(self, name: str, version: str) -> Task:
+        """Return a bundle of any kind by its name and version, "" being the latest; raises UnknownModel."""
+        return _choose(self._tasks, name, version, "model")
+
+
+def _choose(candidates: list[AnyTask], name: str, version: str, noun: str) -> AnyTask:
+    wanted_name = name or next((task.bundle.manifest.name for task in candidates), "")
+    for task in candidates:
+        manifest = task.bundle.manifest
+        if manifest.name == wanted_name and version in {"", manifest.version}:
+            return task
+    wanted = f"{name[:LONGEST_ECHO]}/{version[:LONGEST_ECHO]}".strip("/")
+    loaded = ", ".join(task.bundle.key for task in candidates) or "none"
+    raise UnknownModel(f"no {noun} {wanted!r} is loaded; loaded: {loaded}" if wanted else f"no {noun} is loaded")
+
+
+def _word(kind: type[Task]) -> str:
+    return next((name.replace("_", " ") for name, task in TASKS.items() if task is kind), kind.__name__)

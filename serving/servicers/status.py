@@ -1,0 +1,101 @@
+"""Errors to gRPC statuses: the one mapping, and the interceptor that applies it to every call."""
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, Never
+
+import grpc
+from google.protobuf import any_pb2, descriptor_pool
+from google.protobuf.message import DecodeError
+from google.rpc import error_details_pb2, status_pb2
+from grpc import StatusCode
+from grpc_status import rpc_status
+
+from serving.errors import BeamstepError, Draining, Expired, InvalidRequest, Overloaded, UnknownModel
+from serving.servicers.wire import find_fault
+
+logger = logging.getLogger(__name__)
+
+STATUS: Final[Mapping[type[BeamstepError], StatusCode]] = {
+    InvalidRequest: StatusCode.INVALID_ARGUMENT,  # the caller must change the request
+    UnknownModel: StatusCode.NOT_FOUND,  # the caller must name another model
+    Overloaded: StatusCode.RESOURCE_EXHAUSTED,  # the queue is full: refused at once, retry later
+    Draining: StatusCode.UNAVAILABLE,  # loading or shutting down: retry elsewhere
+    Expired: StatusCode.DEADLINE_EXCEEDED,  # the caller's own deadline passed while waiting or decoding
+}
+INTERNAL_MESSAGE: Final = "internal error; the server's log says more"
+
+Handler = Callable[[Any, Any], Awaitable[Any]]
+
+
+def status_of(error: Exception) -> status_pb2.Status:
+    """Return the google.rpc.Status of an error; one that is not in the mapping is a fault in here and tells nothing of itself."""
+    code = _code_of(error)
+    if code is None:
+        return status_pb2.Status(code=StatusCode.INTERNAL.value[0], message=INTERNAL_MESSAGE)
+    status = status_pb2.Status(code=code.value[0], message=str(error))
+    if isinstance(error, InvalidRequest):
+        description = f"{error.given}; allowed: {error.allowed}"
+        violation = error_details_pb2.BadRequest.FieldViolation(field=error.field, description=description)
+        detail = any_pb2.Any()
+        detail.Pack(error_details_pb2.BadRequest(field_violations=[violation]))
+        status.details.append(detail)
+    return status
+
+
+class StatusInterceptor(grpc.aio.ServerInterceptor):
+    """Answers every unary call that fails with the status of its error, a message that cannot be read included."""
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Any:
+        """Wrap the handler of one call."""
+        handler = await continuation(handler_call_details)
+        if handler is None or handler.unary_unary is None:
+            return handler
+        method = handler_call_details.method
+        return grpc.unary_unary_rpc_method_handler(
+            _answering(method, handler.unary_unary),
+            request_deserializer=_reading(method, handler.request_deserializer),
+            response_serializer=handler.response_serializer,
+        )
+
+
+def _code_of(error: Exception) -> StatusCode | None:
+    return next((code for kind, code in STATUS.items() if isinstance(error, kind)), None)
+
+
+def _answering(method: str, handler: Handler) -> Handler:
+    async def answer(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+        if isinstance(request, InvalidRequest):
+            return await _abort(context, request)
+        try:
+            return await handler(request, context)
+        except grpc.aio.AbortError:
+            raise  # a handler that chose its status itself, such as the health service's
+        except Exception as error:
+            if _code_of(error) is None:
+                logger.exception("%s failed", method)
+            return await _abort(context, error)
+
+    return answer
+
+
+async def _abort(context: grpc.aio.ServicerContext[Any, Any], error: Exception) -> Never:
+    status = rpc_status.to_status(status_of(error))
+    await context.abort(status.code, status.details, status.trailing_metadata)
+
+
+def _reading(method: str, read: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+    """Make a deserializer return the error instead of raising it, since gRPC would answer INTERNAL without a word."""
+
+    def deserialize(data: bytes) -> Any:
+        try:
+            return read(data)
+        except DecodeError:
+            name = method.removeprefix("/").replace("/", ".")
+            return find_fault(descriptor_pool.Default().FindMethodByName(name).input_type, data)
+
+    return deserialize

@@ -1,0 +1,108 @@
+"""`beamstep train`: from a recipe to a run folder whose model has learnt, and what the command says when it cannot."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import typer
+import yaml
+from typer.testing import CliRunner
+
+from training.command import train
+from training.config import RecipeError
+from training.evaluate import decode_greedily
+from training.problems.translation import TranslationProblem
+from training.recipe import find_recipe
+from training.run import Run, load_run
+
+application = typer.Typer()
+application.command()(train)
+
+
+def run_command(*arguments: object) -> tuple[int, str]:
+    result = CliRunner().invoke(application, [str(argument) for argument in arguments])
+    return result.exit_code, result.output
+
+
+@pytest.fixture(scope="module")
+def short_recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The toy's recipe, four steps long."""
+    recipe = yaml.safe_load(find_recipe("reverse").read_text(encoding="utf-8"))
+    recipe["problem"]["training_pairs"] = 100
+    recipe["training"] |= {"steps": 4, "validate_every": 2}
+    path = tmp_path_factory.mktemp("recipe") / "short.yaml"
+    path.write_text(yaml.safe_dump(recipe), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def learnt(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """The packaged toy, trained as its recipe says."""
+    run = tmp_path_factory.mktemp("run")
+    code, output = run_command("reverse", "--run", run, "--threads", 1)
+    assert code == 0, output
+    return load_run(run)
+
+
+def translate(run: Run, text: str) -> str:
+    problem = run.problem
+    assert isinstance(problem, TranslationProblem)
+    tokens = torch.tensor([[*problem.tokenizers.source.encode(text), 2]])
+    inputs = {"source_tokens": tokens, "source_lengths": torch.tensor([tokens.shape[1]])}
+    (answer,) = decode_greedily(run.model, inputs, max_length=20)
+    return problem.tokenizers.target.decode(answer)
+
+
+def test_the_toy_is_learnt(learnt: Run) -> None:
+    assert translate(learnt, "a b c d") == "d c b a"
+    assert translate(learnt, "h") == "h"
+    problem = learnt.problem
+    assert isinstance(problem, TranslationProblem)
+    pairs = problem.pairs.validation_text
+    assert sum(translate(learnt, pair.source) == pair.target for pair in pairs) >= 0.95 * len(pairs)
+
+
+def test_a_loaded_run_is_ready_for_export(learnt: Run) -> None:
+    assert learnt.recipe.task == "translation"
+    assert not learnt.model.training
+    assert set(learnt.tokenizers) == {"source.model", "target.model"}
+    assert all(path.is_file() for path in learnt.tokenizers.values())
+
+
+def test_a_run_without_its_average_cannot_be_loaded(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"recipe\.yaml: missing; allowed: the folder of a run that has ended"):
+        load_run(tmp_path)
+
+
+def test_a_folder_that_holds_a_run_asks_whether_to_go_on(short_recipe: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    assert run_command(short_recipe, "--run", run)[0] == 0
+    code, output = run_command(short_recipe, "--run", run)
+    assert code == 2
+    assert "holds a run already" in output
+    weights = (run / "averaged.pt").read_bytes()
+    assert run_command(short_recipe, "--run", run, "--resume")[0] == 0
+    assert run_command(short_recipe, "--run", run, "--restart")[0] == 0
+    assert (run / "averaged.pt").read_bytes() == weights  # same seed, same weights
+
+
+def test_another_recipe_cannot_go_on_with_a_run(short_recipe: Path, tmp_path: Path) -> None:
+    assert run_command(short_recipe, "--run", tmp_path / "run")[0] == 0
+    code, output = run_command("reverse", "--run", tmp_path / "run", "--resume")
+    assert code == 2
+    assert "differs from" in output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["nosuch"], "neither a file nor a packaged recipe"),
+        (["translation-en-de", "--data", "/nonexistent"], "cannot be read"),
+        (["reverse", "--resume", "--restart"], "both given"),
+    ],
+)
+def test_a_mistake_is_said_in_a_sentence(tmp_path: Path, arguments: list[str], said: str) -> None:
+    code, output = run_command(*arguments, "--run", tmp_path / "run")
+    assert code == 2
+    assert said in output
+    assert "Traceback" not in output
