@@ -7,6 +7,7 @@ import torch
 from training.evaluate_pointing import decode_greedily, same_polygon, triangle_set
 from training.models.base import Memory
 from training.models.pointer import PointerConfig
+from training.models.recurrent_points import RecurrentPointsConfig
 from training.models.set_encoder import SetEncoderConfig, normalise_points
 from training.problems.hull import HullConfig, hull_corners
 from training.problems.points import pointing_batch
@@ -16,6 +17,7 @@ SMALL = SetEncoderConfig(hidden_size=16, num_layers=2, num_heads=2)
 KINDS = {
     "plain": PointerConfig(encoder=SMALL, num_heads=2),
     "remembering": PointerConfig(encoder=SMALL, num_heads=2, recent=2, remembered=3),
+    "recurrent": PointerConfig(encoder=RecurrentPointsConfig(hidden_size=16), num_heads=2),
     "triangles": PointerConfig(encoder=SMALL, num_heads=2, recent=5, period=3),
 }
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from training.config import ModelConfig
 from training.models.base import Decoder, Encoder, Memory, SequenceToSequence, State
 from training.models.cells import GRUCell
+from training.models.recurrent_points import RecurrentPoints, RecurrentPointsConfig
 from training.models.set_encoder import HIDDEN, SetEncoder, SetEncoderConfig
 from training.problems.base import Problem
 from training.vocabulary import BOS, EOS, FIRST_POSITION, PAD
@@ -32,13 +33,14 @@ class PointerConfig(ModelConfig):
     """A pointer network.
 
     Attributes:
+        encoder: `set`, which no order of the points can change, or `recurrent`, the paper's.
         recent: how many of the last tokens each step reads; a triangle and the two points of the next need 5.
         period: steps are counted modulo this, so that a triangle's first, second and third point differ.
         remembered: how many of the last tokens cannot be chosen again; 0 where an answer may repeat a point.
     """
 
     kind: Literal["pointer"] = "pointer"
-    encoder: SetEncoderConfig = SetEncoderConfig()
+    encoder: SetEncoderConfig | RecurrentPointsConfig = Field(default=SetEncoderConfig(), discriminator="kind")
     num_heads: int = Field(default=4, ge=1)
     recent: int = Field(default=1, ge=1)
     period: int = Field(default=1, ge=1)
@@ -60,7 +62,7 @@ class PointerEncoder(Encoder):
     def __init__(self, config: PointerConfig) -> None:
         super().__init__()
         self.config = config
-        self.points = SetEncoder(config.encoder)
+        self.points = _points_encoder(config.encoder)
         self.bridge = nn.Linear(config.encoder.hidden_size, config.encoder.hidden_size)
 
     def forward(self, inputs: dict[str, Tensor]) -> tuple[Memory, State]:
@@ -77,6 +79,12 @@ class PointerEncoder(Encoder):
         if self.config.remembered:
             state["chosen"] = (nothing + PAD).unsqueeze(1).repeat(1, self.config.remembered)
         return memory, state
+
+
+def _points_encoder(config: SetEncoderConfig | RecurrentPointsConfig) -> SetEncoder | RecurrentPoints:
+    if isinstance(config, RecurrentPointsConfig):
+        return RecurrentPoints(config)
+    return SetEncoder(config)
 
 
 class PointerDecoder(Decoder):
@@ -160,10 +168,9 @@ class PointerDecoder(Decoder):
         stop, points = self.pointer(hidden, context, memory)
         closed = ~memory.memory_mask.unsqueeze(1) if taken is None else taken | ~memory.memory_mask.unsqueeze(1)
         points = points.masked_fill(closed, -torch.inf)
-        never = torch.full_like(stop, -torch.inf)  # pad, bos
-        order = [never, never, stop]
-        assert (PAD, BOS, EOS) == (0, 1, 2)
-        return torch.cat([*order, points], 2), attention
+        never = torch.full_like(stop, -torch.inf)
+        special = {PAD: never, BOS: never, EOS: stop}
+        return torch.cat([*(special[token] for token in range(FIRST_POSITION)), points], 2), attention
 
 
 class Glimpse(nn.Module):
