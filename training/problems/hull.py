@@ -68,17 +68,16 @@ def hull_corners(points: Points) -> list[list[int]]:
     start = order_by_x(points)[:, 0]
     corners = [start]
     heading = np.full(len(points), -np.pi / 2)  # downwards, so that the first turn is counted from the left border
-    while True:
+    closed = np.zeros(len(points), dtype=bool)
+    while not closed.all():
         here = corners[-1]
         away = points - points[sets, here][:, None]  # (B, P, 2)
         turn = (np.arctan2(away[..., 1], away[..., 0]) - heading[:, None]) % (2 * np.pi)
         turn[sets, here] = np.inf
         following = turn.argmin(1)
-        heading = heading + turn[sets, following]
-        done = np.logical_or.reduce([following == start] + [here == start] * (len(corners) > 1))
-        corners.append(np.where(done, start, following))
-        if done.all():
-            break
-    table = np.stack(corners[:-1], 1)
-    lengths = 1 + (table[:, 1:] != start[:, None]).sum(1)
-    return [row[:length].tolist() for row, length in zip(table, lengths, strict=True)]
+        heading += turn[sets, following]
+        closed |= following == start
+        corners.append(np.where(closed, start, following))
+    table = np.stack(corners, 1)
+    counts = 1 + (table[:, 1:] != start[:, None]).sum(1)
+    return [row[:count].tolist() for row, count in zip(table, counts, strict=True)]
