@@ -6,9 +6,10 @@ An answer is a list of zero-based point indices or of triangles; an instance the
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.spatial import Delaunay
+from scipy.spatial import Delaunay, QhullError
 
-from export.evaluation.instances import Instance, Points, Triangle, as_cycle, as_tour, as_triangles, sorted_triangle
+from export.evaluation.instances import Instance, Points, Triangle, as_cycle, as_triangles, sorted_triangle
+from export.evaluation.lines import BadData
 from serving.tasks.geometry import (
     convex_hull,
     is_permutation,
@@ -22,71 +23,70 @@ Figures = dict[str, float | None]
 """Metric to value; None where no answer could be measured."""
 
 
-def score_hulls(instances: Sequence[Instance], answers: Sequence[Sequence[int]]) -> Figures:
-    """Score polygons.
+def score_hulls(
+    point_sets: Sequence[Points], references: Sequence[Sequence[int]], answers: Sequence[Sequence[int]]
+) -> Figures:
+    """Score polygons against those of `reference_hull`.
 
     Returns:
-        exact: share of answers that are the reference polygon: the same corners in the same order, whichever comes first.
-            The reference is the line's output turned counter-clockwise, or the hull itself where a line has none.
+        exact: share of answers that are the reference: the same corners counter-clockwise, whichever comes first.
         valid: share of answers that are simple polygons.
         area: mean share of the true hull's area that an answer covers. As in the paper over valid answers alone; it says
             nothing where few are valid (the paper prints FAIL below 99 %), so read it beside `valid`.
     """
     exact = 0
     covered: list[float] = []
-    for instance, answer in zip(instances, answers, strict=True):
-        exact += same_cycle(answer, reference_hull(instance))
-        if is_simple_polygon(instance.points, answer):
-            hull = polygon_area(instance.points, convex_hull(instance.points))
-            covered.append(polygon_area(instance.points, answer) / hull)
-    count = len(instances)
+    for points, reference, answer in zip(point_sets, references, answers, strict=True):
+        exact += same_cycle(answer, reference)
+        if is_simple_polygon(points, answer):
+            covered.append(polygon_area(points, answer) / polygon_area(points, convex_hull(points)))
+    count = len(answers)
     return {"exact": 100 * exact / count, "valid": 100 * len(covered) / count, "area": _mean(covered, scale=100)}
 
 
-def score_tours(instances: Sequence[Instance], answers: Sequence[Sequence[int]]) -> Figures:
-    """Score tours.
+def score_tours(
+    point_sets: Sequence[Points], references: Sequence[Sequence[int]], answers: Sequence[Sequence[int]]
+) -> Figures:
+    """Score tours against given ones.
 
     Returns:
         valid: share of answers that visit every point once.
         mean_length: of the valid answers.
-        given_mean_length: of the lines' own tours, over the same instances.
+        given_mean_length: of the given tours, over the same sets of points.
         gap: by how much mean_length exceeds given_mean_length, in percent; negative where the answers are shorter.
     """
     lengths: list[float] = []
     given_lengths: list[float] = []
-    for instance, answer in zip(instances, answers, strict=True):
-        given = as_tour(instance)
-        if is_permutation(answer, len(instance.points)):
-            lengths.append(tour_length(instance.points, answer))
-            given_lengths.append(tour_length(instance.points, given))
+    for points, given, answer in zip(point_sets, references, answers, strict=True):
+        if is_permutation(answer, len(points)):
+            lengths.append(tour_length(points, answer))
+            given_lengths.append(tour_length(points, given))
     mean, given_mean = _mean(lengths), _mean(given_lengths)
-    gap = 100 * (mean / given_mean - 1) if mean is not None and given_mean else None
     return {
-        "valid": 100 * len(lengths) / len(instances),
+        "valid": 100 * len(lengths) / len(answers),
         "mean_length": mean,
         "given_mean_length": given_mean,
-        "gap": gap,
+        "gap": 100 * (mean / given_mean - 1) if mean is not None and given_mean else None,
     }
 
 
-def score_triangulations(instances: Sequence[Instance], answers: Sequence[Sequence[Triangle]]) -> Figures:
-    """Score triangulations.
+def score_triangulations(
+    point_sets: Sequence[Points], references: Sequence[frozenset[Triangle]], answers: Sequence[Sequence[Triangle]]
+) -> Figures:
+    """Score triangulations against those of `reference_triangulation`.
 
     Returns:
-        exact: share of answers that are the reference's set of triangles; the reference is the line's output, or the Delaunay
-            triangulation by SciPy (Qhull) where a line has none.
+        exact: share of answers that are the reference's set of triangles.
         valid: share of answers that cover the hull, edge to edge, without overlap.
         triangle_coverage: share of all references' triangles that the answers have.
     """
-    exact = valid = found = wanted = 0
-    for instance, answer in zip(instances, answers, strict=True):
-        reference = reference_triangulation(instance)
+    exact = valid = found = 0
+    for points, reference, answer in zip(point_sets, references, answers, strict=True):
         triangles = frozenset(sorted_triangle(triangle) for triangle in answer)
         exact += triangles == reference
-        valid += is_triangulation(instance.points, answer)
+        valid += is_triangulation(points, answer)
         found += len(triangles & reference)
-        wanted += len(reference)
-    count = len(instances)
+    count, wanted = len(answers), sum(map(len, references))
     return {"exact": 100 * exact / count, "valid": 100 * valid / count, "triangle_coverage": 100 * found / wanted}
 
 
@@ -98,17 +98,26 @@ def same_cycle(answer: Sequence[int], reference: Sequence[int]) -> bool:
     return list(answer) == [*reference[start:], *reference[:start]]
 
 
-def reference_hull(instance: Instance) -> list[int]:
-    """Return the corners to find, counter-clockwise."""
+def reference_hull(instance: Instance) -> Sequence[int]:
+    """Return the corners to find, counter-clockwise: the line's output, or the hull itself where the line has none."""
     if instance.output is None:
         return convex_hull(instance.points)
     corners = as_cycle(instance)
-    return list(corners if _is_counter_clockwise(instance.points, corners) else corners[::-1])
+    return corners if _is_counter_clockwise(instance.points, corners) else corners[::-1]
 
 
 def reference_triangulation(instance: Instance) -> frozenset[Triangle]:
-    """Return the triangles to find."""
-    return delaunay_triangles(instance.points) if instance.output is None else as_triangles(instance)
+    """Return the triangles to find: the line's output, or SciPy's (Qhull's) Delaunay triangulation where the line has none.
+
+    Raises:
+        BadData: the output is no list of triangles, or the points are all on one line.
+    """
+    if instance.output is not None:
+        return as_triangles(instance)
+    try:
+        return delaunay_triangles(instance.points)
+    except QhullError:
+        raise BadData(f"{instance.where}: the points have no triangulation, they are all on one line") from None
 
 
 def delaunay_triangles(points: Points) -> frozenset[Triangle]:

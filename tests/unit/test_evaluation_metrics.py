@@ -1,13 +1,23 @@
 """Corpus metrics against values worked out on paper."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 
 from export.evaluation.caption_metrics import caption_tokens, cider_d, corpus_bleu, score_captions
-from export.evaluation.instances import Instance, parse_instance
-from export.evaluation.pointing_metrics import delaunay_triangles, score_hulls, score_tours, score_triangulations
+from export.evaluation.instances import Instance, Triangle, as_tour, parse_instance
+from export.evaluation.lines import BadData
+from export.evaluation.pointing_metrics import (
+    Figures,
+    delaunay_triangles,
+    reference_hull,
+    reference_triangulation,
+    score_hulls,
+    score_tours,
+    score_triangulations,
+)
 from export.evaluation.translation_metrics import score_translations, target_language
 from serving.errors import BadConfiguration
 
@@ -113,34 +123,47 @@ def test_captions_are_scored_in_percent():
     assert scores.cider == pytest.approx(100 * 10 / 2)
 
 
+def hull_figures(instances: Sequence[Instance], answers: Sequence[Sequence[int]]) -> Figures:
+    return score_hulls([one.points for one in instances], [reference_hull(one) for one in instances], answers)
+
+
+def tour_figures(instances: Sequence[Instance], answers: Sequence[Sequence[int]]) -> Figures:
+    return score_tours([one.points for one in instances], [as_tour(one) for one in instances], answers)
+
+
+def triangle_figures(instances: Sequence[Instance], answers: Sequence[Sequence[Triangle]]) -> Figures:
+    references = [reference_triangulation(one) for one in instances]
+    return score_triangulations([one.points for one in instances], references, answers)
+
+
 def test_a_hull_is_exact_from_any_corner_but_not_backwards():
     given = [instance("1 2 3 4 1")] * 4
-    figures = score_hulls(given, [[0, 1, 2, 3], [2, 3, 0, 1], [3, 2, 1, 0], [0, 1, 2]])
+    figures = hull_figures(given, [[0, 1, 2, 3], [2, 3, 0, 1], [3, 2, 1, 0], [0, 1, 2]])
     assert figures["exact"] == pytest.approx(50)
     assert figures["valid"] == pytest.approx(100)
 
 
 def test_area_is_the_mean_over_valid_polygons():
     # The triangle covers half of the square; the bow tie and the refused one are invalid and left out.
-    figures = score_hulls([instance("1 2 3 4 1")] * 4, [[0, 1, 2, 3], [0, 1, 2], [0, 2, 1, 3], []])
+    figures = hull_figures([instance("1 2 3 4 1")] * 4, [[0, 1, 2, 3], [0, 1, 2], [0, 2, 1, 3], []])
     assert figures == {"exact": 25, "valid": 50, "area": 75}
 
 
 def test_no_valid_answer_leaves_area_and_length_unmeasured():
-    assert score_hulls([instance()], [[]]) == {"exact": 0, "valid": 0, "area": None}
-    tours = score_tours([instance("1 5 2 3 4 1")], [[0, 1]])
+    assert hull_figures([instance()], [[]]) == {"exact": 0, "valid": 0, "area": None}
+    tours = tour_figures([instance("1 5 2 3 4 1")], [[0, 1]])
     assert tours == {"valid": 0, "mean_length": None, "given_mean_length": None, "gap": None}
 
 
 def test_a_reference_hull_may_be_clockwise_or_absent():
     given = [instance("4 3 2 1 4"), instance()]
-    assert score_hulls(given, [[1, 2, 3, 0]] * 2)["exact"] == pytest.approx(100)
+    assert hull_figures(given, [[1, 2, 3, 0]] * 2)["exact"] == pytest.approx(100)
 
 
 def test_tours_are_measured_over_valid_answers():
     square = instance("1 3 2 4 1", points="0 0 1 0 1 1 0 1")
     crossed = 2 + 2 * math.sqrt(2)
-    figures = score_tours([square, square], [[3, 0, 1, 2], [0, 1, 1, 2]])
+    figures = tour_figures([square, square], [[3, 0, 1, 2], [0, 1, 1, 2]])
     assert figures["valid"] == 50
     assert figures["mean_length"] == pytest.approx(4)
     assert figures["given_mean_length"] == pytest.approx(crossed)
@@ -151,7 +174,7 @@ def test_triangle_coverage_counts_the_reference_triangles_found():
     points = "0 0 4 0 4 4 0 4 2 1"
     reference = instance("1 2 5 2 3 5 3 4 5 4 1 5", points)
     flipped = [(0, 1, 4), (1, 2, 4), (2, 3, 4)]
-    figures = score_triangulations([reference] * 2, [[*flipped, (4, 3, 0)], flipped])
+    figures = triangle_figures([reference] * 2, [[*flipped, (4, 3, 0)], flipped])
     assert figures == {"exact": 50, "valid": 50, "triangle_coverage": 100 * 7 / 8}
 
 
@@ -159,4 +182,9 @@ def test_without_output_the_reference_triangulation_is_delaunay():
     points = np.array([[0.0, 0.0], [4.0, 0.0], [4.0, 4.0], [0.0, 4.0], [2.0, 1.0]])
     assert delaunay_triangles(points) == {(0, 1, 4), (1, 2, 4), (2, 3, 4), (0, 3, 4)}
     answer = sorted(delaunay_triangles(points))
-    assert score_triangulations([instance()], [answer])["exact"] == 100
+    assert triangle_figures([instance()], [answer])["exact"] == 100
+
+
+def test_points_on_one_line_have_no_reference_triangulation():
+    with pytest.raises(BadData, match=r"here: .* on one line"):
+        reference_triangulation(instance(points="0 0 1 1 2 2"))

@@ -1,0 +1,153 @@
+"""Evaluation of every task through the engine, with a model whose answers are known."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from export.evaluation.captions import CaptionedImage, CaptionedImages
+from export.evaluation.evaluators import evaluate_captioning, evaluate_pointing, evaluate_translation
+from export.evaluation.instances import Instance, format_instance, parse_instance
+from export.evaluation.lines import BadData
+from export.evaluation.parallel_text import ParallelText
+from export.evaluation.served import IN_FLIGHT, Served
+from serving.bundle import Bundle
+from serving.engine import Engine
+from serving.errors import InvalidRequest
+from serving.manifest import TaskName
+from serving.tasks.options import RequestedOptions
+from serving.tasks.text import Tokenizer
+from tests.fakes.bundles import SOURCE_LIMIT, write_bundle
+from tests.fakes.scripted import Inputs, ScriptedModel
+
+EOS = 2
+FIRST_POSITION = 3
+SENTENCES = ["ein hund im gras", "ein rad im schnee", "das kind vor ein haus", "im haus ein hund"]
+
+
+@contextmanager
+def serve(
+    bundle: Bundle, answer_of: Callable[[Inputs], Sequence[int]], requested: RequestedOptions | None = None
+) -> Iterator[Served]:
+    size = bundle.manifest.vocabulary.size or FIRST_POSITION + SOURCE_LIMIT
+    with Engine({bundle.key: ScriptedModel(answer_of, size)}) as engine:
+        yield Served(engine, bundle.key, requested or RequestedOptions(), lambda: None)
+
+
+def copy_source(inputs: Inputs) -> list[int]:
+    """Both tokenizers of the fake bundle are trained alike, so the source's pieces are a translation into itself."""
+    return [int(token) for token in inputs["source_tokens"]]
+
+
+def point_in_order(inputs: Inputs) -> list[int]:
+    return [*range(FIRST_POSITION, FIRST_POSITION + int(inputs["point_counts"])), EOS]
+
+
+def test_translations_are_scored_in_the_order_of_the_sources(tmp_path):
+    bundle = write_bundle(tmp_path, "translation")
+    sources = tuple(SENTENCES[number % 4] for number in range(IN_FLIGHT + 20))
+    with serve(bundle, copy_source) as served:
+        report = evaluate_translation(bundle, served, ParallelText(sources, sources), "de", "four sentences")
+    assert report.count == len(sources)
+    assert {name: report.rounded()[name] for name in ("bleu_lower_tokenized", "bleu_13a", "chrf")} == {
+        "bleu_lower_tokenized": 100,
+        "bleu_13a": 100,
+        "chrf": 100,
+    }
+    assert report.figures["sentences_per_second"] > 0
+
+
+def test_an_empty_source_counts_as_an_empty_translation(tmp_path):
+    bundle = write_bundle(tmp_path, "translation")
+    text = ParallelText((SENTENCES[0], " "), (SENTENCES[0], SENTENCES[0]))
+    with serve(bundle, copy_source) as served:
+        report = evaluate_translation(bundle, served, text, "de", "data")
+    assert report.count == 2
+    assert report.rounded()["bleu_13a"] == pytest.approx(100 * np.exp(1 - 2), abs=1e-4)
+    assert "1 refused by serving and counted as empty translations; source 2: text: 1 characters of white space" in str(
+        report.notes
+    )
+
+
+def test_a_corpus_that_is_refused_whole_is_an_error(tmp_path):
+    bundle = write_bundle(tmp_path, "translation")
+    with (
+        serve(bundle, copy_source) as served,
+        pytest.raises(BadData, match="refuses all 2 sources; the first for: text: empty"),
+    ):
+        evaluate_translation(bundle, served, ParallelText(("", ""), ("a", "b")), "de", "data")
+
+
+def test_an_option_out_of_range_is_an_error_and_not_a_refusal(tmp_path):
+    bundle = write_bundle(tmp_path, "translation")
+    text = ParallelText((SENTENCES[0],), (SENTENCES[0],))
+    with (
+        serve(bundle, copy_source, RequestedOptions(beam_size=99)) as served,
+        pytest.raises(InvalidRequest, match=r"options\.beam_size: 99"),
+    ):
+        evaluate_translation(bundle, served, text, "de", "data")
+
+
+def write_image(path: Path) -> Path:
+    Image.new("RGB", (8, 8)).save(path)
+    return path
+
+
+def test_captions_are_scored_against_all_references_and_a_damaged_image_counts(tmp_path):
+    bundle = write_bundle(tmp_path, "captioning")
+    assert bundle.manifest.tokenizers.target is not None
+    caption = [*Tokenizer(bundle.path(bundle.manifest.tokenizers.target)).encode("ein hund"), EOS]
+    (tmp_path / "damaged.png").write_bytes(b"no image")
+    images = (
+        CaptionedImage(write_image(tmp_path / "good.png"), ("eine katze im haus", "ein hund")),
+        CaptionedImage(tmp_path / "damaged.png", ("ein kind",)),
+    )
+    with serve(bundle, lambda _: caption) as served:
+        report = evaluate_captioning(bundle, served, CaptionedImages(images, missing=3), "data")
+    assert report.rounded()["bleu_2"] == pytest.approx(100 * np.exp(1 - 4 / 2), abs=1e-3)
+    assert any(note.startswith("3 records left out") for note in report.notes)
+    assert any(note.startswith("1 refused by serving and counted as empty captions; source 2") for note in report.notes)
+
+
+def pointing_instance(points: Sequence[tuple[float, float]], output: Sequence[int] | None) -> Instance:
+    return parse_instance(format_instance(np.array(points, np.float64), output), "here")
+
+
+SQUARE = [(0, 0), (1, 0), (1, 1), (0, 1)]
+
+
+@pytest.mark.parametrize(
+    ("task", "output", "figures"),
+    [
+        ("convex_hull", [0, 1, 2, 3, 0], {"exact": 100, "valid": 100, "area": 100}),
+        ("convex_hull", None, {"exact": 100, "valid": 100, "area": 100}),
+        ("tour", [0, 2, 1, 3, 0], {"valid": 100, "mean_length": 4, "given_mean_length": 4.8284, "gap": -17.1573}),
+        ("delaunay", [0, 1, 2, 0, 2, 3], {"exact": 0, "valid": 0, "triangle_coverage": 50}),
+    ],
+)
+def test_pointing_is_scored_by_its_task(tmp_path, task: TaskName, output, figures):
+    bundle = write_bundle(tmp_path, task)
+    # A triangulation of the corners in order is one triangle and a corner left over, which ends the answer.
+    answer_of = (lambda _: [3, 4, 5, EOS]) if task == "delaunay" else point_in_order
+    with serve(bundle, answer_of) as served:
+        report = evaluate_pointing(bundle, served, [pointing_instance(SQUARE, output)], "data")
+    assert report.rounded() == {"count": 1, **figures}
+
+
+def test_too_many_points_count_as_an_invalid_answer(tmp_path):
+    bundle = write_bundle(tmp_path, "tour")
+    circle = [(np.cos(angle), np.sin(angle)) for angle in np.linspace(0, 6, SOURCE_LIMIT + 1)]
+    instances = [pointing_instance(points, [*range(len(points)), 0]) for points in (SQUARE, circle)]
+    with serve(bundle, point_in_order) as served:
+        report = evaluate_pointing(bundle, served, instances, "data")
+    assert report.figures["valid"] == 50
+    assert "source 2: points: 21 points" in report.notes[0]
+
+
+def test_a_bad_reference_stops_before_the_first_answer(tmp_path):
+    bundle = write_bundle(tmp_path, "tour")
+    with serve(bundle, lambda _: pytest.fail("was asked")) as served, pytest.raises(BadData, match="visits 3 of 4"):
+        evaluate_pointing(bundle, served, [pointing_instance(SQUARE, [0, 1, 2, 0])], "data")
