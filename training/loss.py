@@ -32,18 +32,15 @@ class _SmoothedCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
         """Return the mean loss of logits (M, V) against labels (M,); rows labelled `pad` count for nothing."""
-        real = labels != PAD
-        count = real.sum()
-        gradient = torch.empty_like(logits)
+        real = (labels != PAD).nonzero().squeeze(1)
+        gradient = torch.zeros_like(logits)
         total = logits.new_zeros((), dtype=torch.float32)
-        rows = max(1, CHUNK_ELEMENTS // logits.shape[1])
-        for start in range(0, len(labels), rows):
-            part = slice(start, start + rows)
-            loss, slope = _loss_and_slope(logits[part].float(), labels[part], real[part], smoothing)
-            gradient[part] = slope.div_(count)
+        for part in torch.split(real, max(1, CHUNK_ELEMENTS // logits.shape[1])):
+            loss, slope = _loss_and_slope(logits[part].float(), labels[part], smoothing)
+            gradient[part] = slope.div_(len(real)).to(gradient.dtype)
             total += loss
         ctx.save_for_backward(gradient)
-        return total / count
+        return total / len(real)
 
     @staticmethod
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, None, None]:
@@ -52,8 +49,8 @@ class _SmoothedCrossEntropy(torch.autograd.Function):
         return gradient * slope, None, None
 
 
-def _loss_and_slope(scores: Tensor, labels: Tensor, real: Tensor, smoothing: float) -> tuple[Tensor, Tensor]:
-    """Return the summed loss of scores (M, V) float32 over the real rows, and its gradient (M, V)."""
+def _loss_and_slope(scores: Tensor, labels: Tensor, smoothing: float) -> tuple[Tensor, Tensor]:
+    """Return the summed loss of scores (M, V) float32, and its gradient (M, V)."""
     log_probs = torch.log_softmax(scores, -1)
     labels = labels.unsqueeze(1)
     loss = (smoothing - 1) * log_probs.gather(1, labels).squeeze(1)
@@ -65,8 +62,7 @@ def _loss_and_slope(scores: Tensor, labels: Tensor, real: Tensor, smoothing: flo
         slope -= share.unsqueeze(1)
         slope.masked_fill_(banned, 0.0)
     slope.scatter_add_(1, labels, slope.new_full(labels.shape, smoothing - 1))
-    slope *= real.unsqueeze(1)
-    return torch.where(real, loss, 0.0).sum(), slope
+    return loss.sum(), slope
 
 
 class Counts(NamedTuple):
