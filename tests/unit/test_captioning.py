@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from training.config import RecipeError
+from training.evaluate_captioning import caption_bleu, caption_validation
 from training.models.attention import attend
 from training.models.base import Memory
 from training.models.captioning import (
@@ -253,7 +254,7 @@ def data(tmp_path):
 
 
 def test_a_run_has_all_that_export_needs_without_the_data(data, tmp_path):
-    config = CaptioningConfig(kind="captioning", vocabulary_size=40, images_per_batch=2)
+    config = CaptioningConfig(kind="captioning", vocabulary_size=120, images_per_batch=2)
     run = tmp_path / "runs" / "one"
     run.mkdir(parents=True)
     problem = config.build(data, run, seed=1)
@@ -274,7 +275,7 @@ def test_a_run_has_all_that_export_needs_without_the_data(data, tmp_path):
 
 
 def test_two_runs_share_their_features(data, tmp_path):
-    config = CaptioningConfig(kind="captioning", vocabulary_size=40)
+    config = CaptioningConfig(kind="captioning", vocabulary_size=120)
     for name in ("one", "two"):
         run = tmp_path / "runs" / name
         run.mkdir(parents=True)
@@ -284,6 +285,29 @@ def test_two_runs_share_their_features(data, tmp_path):
         if name == "one":
             before = files
     assert files == before
+
+
+def test_every_held_back_image_gets_a_caption_and_padding_is_no_part_of_it(data, tmp_path):
+    run = tmp_path / "runs" / "one"
+    run.mkdir(parents=True)
+    problem = CaptioningConfig(kind="captioning", vocabulary_size=120).build(data, run, seed=1)
+    model = SMALL.build(problem).eval()
+    words = problem.tokenizer.encode("a dog runs")
+    said = iter([*words, EOS])
+
+    def step(token, memory, state):
+        logits = torch.zeros(len(token), problem.tokenizer.size)
+        logits[:, next(said)] = 1
+        return logits, state, None
+
+    model.decoder.step = step
+    assert caption_validation(model, problem) == ["a dog runs"]
+
+
+def test_bleu_takes_the_best_of_several_references():
+    references = [("a dog runs on the grass", "one dog"), ("two men", "two men ride a red bike")]
+    assert caption_bleu(["a dog runs on the grass", "two men ride a red bike"], references).score == pytest.approx(100)
+    assert caption_bleu(["a dog runs on the sand", "two men ride a bike"], references).score < 80
 
 
 def test_a_model_for_images_needs_a_problem_with_images():

@@ -115,7 +115,7 @@ class CaptioningDecoder(Decoder):
 
     def step(self, token: Tensor, memory: Memory, state: State) -> tuple[Tensor, State, Tensor]:
         """Advance R rows by one token; logits (R, V), the next state, attention (R, S)."""
-        projected = self.cell.project(self.embedding(token)) + state["image"]
+        projected = self.cell.project(self._embed(token)) + state["image"]
         recurrent = self.cell.step(projected, {name: state[name] for name in self.cell.state_names})
         context, attention = attend(recurrent["hidden"], memory.memory, memory.memory_mask)
         return self._score(recurrent["hidden"], context), {**recurrent, "image": state["image"]}, attention
@@ -126,7 +126,7 @@ class CaptioningDecoder(Decoder):
         Captions of one image differ in length by a factor of two, so half of a batch is padding: no product is spent on it.
         """
         previous = nn.functional.pad(target, (1, -1), value=BOS)
-        embedded = self.word_dropout(self.embedding(previous))
+        embedded = self.word_dropout(self._embed(previous))
         projected = self.cell.project(embedded) + state["image"].unsqueeze(1)
         hidden = self.word_dropout(self._run(projected, state, (target != PAD).sum(1)))  # (B, T, H)
         context = attend_all(hidden, memory)
@@ -134,6 +134,11 @@ class CaptioningDecoder(Decoder):
         scores = self._score(*(tensor.flatten(0, 1).index_select(0, real) for tensor in (hidden, context)))
         logits = scores.new_zeros(target.numel(), scores.shape[1]).index_copy(0, real, scores)
         return logits.view(*target.shape, -1)
+
+    def _embed(self, token: Tensor) -> Tensor:
+        """Return embeddings (..., E), scaled up: tied to the output they are small. Vaswani et al. 2017, section 3.4."""
+        embedded: Tensor = self.embedding(token)
+        return embedded * math.sqrt(self.embedding.embedding_dim)
 
     def _run(self, projected: Tensor, state: State, lengths: Tensor) -> Tensor:
         """Return the cell's outputs (B, T, H), 0 after a caption's end; `projected` (B, T, gates * H)."""
