@@ -24,9 +24,9 @@ LOGIT_RANGE = 10.0
 """Logits are 10 * tanh(.), Bello et al. 2016, eq. 16: early mistakes stay correctable."""
 
 
-def full_precision() -> AbstractContextManager[object]:
-    """Return a context that suspends autocast, where it is on: eight bits would blur close logits."""
-    return torch.autocast("cpu", enabled=False) if torch.is_autocast_enabled("cpu") else nullcontext()
+def full_precision(device: str) -> AbstractContextManager[object]:
+    """Return a context that suspends a device's autocast, where it is on: eight bits would blur close logits."""
+    return torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext()
 
 
 class PointerConfig(ModelConfig):
@@ -69,15 +69,15 @@ class PointerEncoder(Encoder):
         """Encode `points` (N, S, 2) float64 and `point_counts` (N,) int64."""
         counts = inputs["point_counts"]
         memory, summary = self.points(inputs["points"], counts)
-        nothing = torch.zeros_like(counts)  # also PAD
+        nothing = torch.full_like(counts, PAD)
         state = {
             "hidden": torch.tanh(self.bridge(summary)).to(memory.memory.dtype),
-            "steps": nothing,
-            "first": nothing + PAD,
-            "recent": (nothing + PAD).unsqueeze(1).repeat(1, self.config.recent),
+            "steps": torch.zeros_like(counts),
+            "first": nothing,
+            "recent": nothing.unsqueeze(1).repeat(1, self.config.recent),
         }
         if self.config.remembered:
-            state["chosen"] = (nothing + PAD).unsqueeze(1).repeat(1, self.config.remembered)
+            state["chosen"] = nothing.unsqueeze(1).repeat(1, self.config.remembered)
         return memory, state
 
 
@@ -216,6 +216,6 @@ class Pointer(nn.Module):
         """Return the logits of `eos` (R, T, 1) and of the points (R, T, S), in [-10, 10]."""
         query = self.query(torch.cat([hidden, context], 2)) * self.scale
         stop = (query * self.stop).sum(2, keepdim=True)
-        with full_precision():
+        with full_precision(query.device.type):
             points = query.float() @ memory.memory.transpose(1, 2).float()
         return LOGIT_RANGE * torch.tanh(stop.float()), LOGIT_RANGE * torch.tanh(points.float())
