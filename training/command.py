@@ -75,13 +75,16 @@ def train_recipe(
 
 
 def prepare_folder(file: Path, recipe: Recipe, run: Path, *, resume: bool, restart: bool) -> None:
-    """Make the run folder and put the recipe into it; RecipeError where it holds another run, or needs --resume or --restart."""
-    kept = run / "recipe.yaml"
+    """Make the run folder and put the recipe into it, unless a run begun there is to go on.
+
+    RecipeError where a run with a checkpoint is there and neither option was given, both were, or the recipe is another one.
+    """
+    kept, begun = run / "recipe.yaml", (run / "checkpoints" / "last.pt").is_file()
     if resume and restart:
         raise RecipeError("--resume and --restart: both given; allowed: one of them")
-    if kept.is_file() and not restart:
-        if not resume:
-            raise RecipeError(f"--run: {run} holds a run already; allowed: --resume, --restart or another folder")
+    if begun and not (resume or restart):
+        raise RecipeError(f"--run: {run} holds a run already; allowed: --resume, --restart or another folder")
+    if begun and resume:
         if read_recipe(kept) != recipe:
             raise RecipeError(f"--resume: {kept} differs from {file}; allowed: the recipe the run was begun with")
         return
@@ -89,4 +92,5 @@ def prepare_folder(file: Path, recipe: Recipe, run: Path, *, resume: bool, resta
     shutil.rmtree(run / "checkpoints", ignore_errors=True)
     for name in ("averaged.pt", "metrics.jsonl", *recipe.problem.tokenizer_files):
         (run / name).unlink(missing_ok=True)
-    kept.write_text(file.read_text(encoding="utf-8"), encoding="utf-8")
+    if not (kept.is_file() and kept.samefile(file)):
+        kept.write_text(file.read_text(encoding="utf-8"), encoding="utf-8")

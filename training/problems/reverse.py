@@ -27,10 +27,10 @@ class ReverseConfig(ProblemConfig):
     tokenizer_files: ClassVar[tuple[str, ...]] = ("source.model", "target.model")
     letters: str = Field(default="abcdefgh", min_length=2)
     min_length: int = Field(default=1, ge=1)
-    max_length: int = Field(default=8, ge=1)
-    training_pairs: int = Field(default=4000, ge=1)
+    max_length: int = Field(default=6, ge=1)
+    training_pairs: int = Field(default=3000, ge=1)
     validation_pairs: int = Field(default=100, ge=1)
-    batch: BatchLimits = BatchLimits(tokens=512)
+    batch: BatchLimits = BatchLimits(tokens=600)
 
     def build(self, data: Path | None, run: Path, seed: int) -> TranslationProblem:  # noqa: ARG002 - makes its own data
         """Draw the pairs; train the tokenizers unless `run` has them."""
