@@ -49,8 +49,7 @@ def serve(
     ] = DEFAULTS.grace_s,
 ) -> None:
     """Serve bundles over gRPC until SIGTERM; a second one ends at once."""
-    handler = RichHandler(console=Console(stderr=True), show_path=False, rich_tracebacks=False)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[handler])
+    _start_logging()
     try:
         config = ServerConfig(
             models=models,
@@ -67,6 +66,16 @@ def serve(
     except (BadBundle, BadConfiguration) as error:
         Console(stderr=True).print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(2) from None
+
+
+def _start_logging() -> None:
+    """Log to stderr, in colour to people and a line a message to collectors of logs."""
+    console = Console(stderr=True)
+    if console.is_terminal:
+        handler = RichHandler(console=console, show_path=False)
+        logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[handler])
+    else:
+        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
 
 
 def _limits(max_rows: int, queue_size: int) -> Limits:

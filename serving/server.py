@@ -61,7 +61,12 @@ OpenModel = Callable[[Bundle, SessionConfig], ServedModel]
 
 
 class Server:
-    """A server from its configuration to its end: `start`, `load`, then `stop`."""
+    """A server from its configuration to its end: `start`, `load`, then `stop`.
+
+    Attributes:
+        port: where it listens, once it is started.
+        engine: None until the models are loaded.
+    """
 
     def __init__(self, config: ServerConfig, open_model: OpenModel = OnnxModel) -> None:
         """Read and check the bundles; nothing listens yet.
@@ -84,7 +89,7 @@ class Server:
         self._backend = Backend(self._registry)
         self._health = health.aio.HealthServicer()
         self._image_threads = ThreadPoolExecutor(config.image_threads, thread_name_prefix="images")
-        self._engine: Engine | None = None
+        self.engine: Engine | None = None
         self.port = 0
 
     async def start(self) -> None:
@@ -111,9 +116,9 @@ class Server:
     async def load(self) -> None:
         """Load and warm up every model beside the event loop, then serve."""
         models = await asyncio.to_thread(self._open_models)
-        self._engine = Engine(models, self._config.limits)
-        self._engine.start()
-        self._backend.attach(self._engine)
+        self.engine = Engine(models, self._config.limits)
+        self.engine.start()
+        self._backend.attach(self.engine)
         for name in self._health_names:
             await self._health.set(name, SERVING)
         keys = ", ".join(task.bundle.key for task in self._registry)
@@ -126,8 +131,8 @@ class Server:
         """
         await self._health.enter_graceful_shutdown()
         await self._server.stop(grace_s)
-        if self._engine is not None:
-            await asyncio.to_thread(self._engine.stop)
+        if self.engine is not None:
+            await asyncio.to_thread(self.engine.stop)
         self._image_threads.shutdown(wait=False, cancel_futures=True)
 
     @property
@@ -176,13 +181,13 @@ async def running_server(config: ServerConfig, open_model: OpenModel = OnnxModel
         await server.stop(0)
 
 
-async def serve(config: ServerConfig) -> None:
+async def serve(config: ServerConfig, open_model: OpenModel = OnnxModel) -> None:
     """Serve until SIGTERM or SIGINT, then drain; a second signal ends at once.
 
     Raises:
         BadBundle, BadConfiguration: see `Server`.
     """
-    server = Server(config)
+    server = Server(config, open_model)
     signals: asyncio.Queue[None] = asyncio.Queue()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, signals.put_nowait, None)
