@@ -1,4 +1,4 @@
-"""`beamstep evaluate`: what it prints, what it records, what it refuses. The model is scripted; all else is real."""
+"""`beamstep evaluate`: what it prints, what it records, what it refuses. The model is planned; all else is real."""
 
 import json
 from pathlib import Path
@@ -9,30 +9,17 @@ from typer.testing import CliRunner, Result
 
 from export.evaluation import command
 from serving.bundle import Bundle, load_bundle
-from serving.session import SessionConfig
-from tests.fakes.bundles import SOURCE_LIMIT, write_bundle
-from tests.fakes.scripted import Inputs, ScriptedModel
+from tests.fakes.bundles import write_bundle
+from tests.fakes.planned import open_planned
 
 HULL = "0 0 1 0 1 1 0 1 output 1 2 3 4 1\n"
 app = Typer()
 app.command()(command.evaluate)
 
 
-class PointsInOrder(ScriptedModel):
-    def __init__(self, bundle: Bundle, config: SessionConfig) -> None:  # noqa: ARG002 - takes the place of OnnxModel
-        super().__init__(self.point_in_order, 3 + SOURCE_LIMIT)
-
-    @staticmethod
-    def point_in_order(inputs: Inputs) -> list[int]:
-        return [*range(3, 3 + int(inputs["point_counts"])), 2]
-
-    def warm_up(self) -> None:
-        pass
-
-
 @pytest.fixture
 def hull(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bundle:
-    monkeypatch.setattr(command, "OnnxModel", PointsInOrder)
+    monkeypatch.setattr(command, "OnnxModel", open_planned)
     return write_bundle(tmp_path / "models", "convex_hull", "hull")
 
 

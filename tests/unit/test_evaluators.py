@@ -21,29 +21,27 @@ from serving.manifest import TaskName
 from serving.tasks.options import RequestedOptions
 from serving.tasks.text import Tokenizer
 from tests.fakes.bundles import SOURCE_LIMIT, write_bundle
-from tests.fakes.scripted import Inputs, ScriptedModel
+from tests.fakes.planned import Inputs, PlannedModel
 
-EOS = 2
 FIRST_POSITION = 3
 SENTENCES = ["ein hund im gras", "ein rad im schnee", "das kind vor ein haus", "im haus ein hund"]
 
 
 @contextmanager
 def serve(
-    bundle: Bundle, answer_of: Callable[[Inputs], Sequence[int]], requested: RequestedOptions | None = None
+    bundle: Bundle, plan: Callable[[Inputs], Sequence[int]], requested: RequestedOptions | None = None
 ) -> Iterator[Served]:
-    size = bundle.manifest.vocabulary.size or FIRST_POSITION + SOURCE_LIMIT
-    with Engine({bundle.key: ScriptedModel(answer_of, size)}) as engine:
+    with Engine({bundle.key: PlannedModel(plan, bundle.manifest.vocabulary.size)}) as engine:
         yield Served(engine, bundle.key, requested or RequestedOptions(), lambda: None)
 
 
 def copy_source(inputs: Inputs) -> list[int]:
     """Both tokenizers of the fake bundle are trained alike, so the source's pieces are a translation into itself."""
-    return [int(token) for token in inputs["source_tokens"]]
+    return [int(token) for token in inputs["source_tokens"][:-1]]
 
 
-def point_in_order(inputs: Inputs) -> list[int]:
-    return [*range(FIRST_POSITION, FIRST_POSITION + int(inputs["point_counts"])), EOS]
+def point_in_order(inputs: Inputs) -> range:
+    return range(FIRST_POSITION, FIRST_POSITION + int(inputs["point_counts"]))
 
 
 def test_translations_are_scored_in_the_order_of_the_sources(tmp_path):
@@ -99,7 +97,7 @@ def write_image(path: Path) -> Path:
 def test_captions_are_scored_against_all_references_and_a_damaged_image_counts(tmp_path):
     bundle = write_bundle(tmp_path, "captioning")
     assert bundle.manifest.tokenizers.target is not None
-    caption = [*Tokenizer(bundle.path(bundle.manifest.tokenizers.target)).encode("ein hund"), EOS]
+    caption = Tokenizer(bundle.path(bundle.manifest.tokenizers.target)).encode("ein hund")
     (tmp_path / "damaged.png").write_bytes(b"no image")
     images = (
         CaptionedImage(write_image(tmp_path / "good.png"), ("eine katze im haus", "ein hund")),
@@ -130,9 +128,8 @@ SQUARE = [(0, 0), (1, 0), (1, 1), (0, 1)]
 )
 def test_pointing_is_scored_by_its_task(tmp_path, task: TaskName, output, figures):
     bundle = write_bundle(tmp_path, task)
-    # A triangulation of the corners in order is one triangle and a corner left over, which ends the answer.
-    answer_of = (lambda _: [3, 4, 5, EOS]) if task == "delaunay" else point_in_order
-    with serve(bundle, answer_of) as served:
+    plan = (lambda _: [3, 4, 5]) if task == "delaunay" else point_in_order
+    with serve(bundle, plan) as served:
         report = evaluate_pointing(bundle, served, [pointing_instance(SQUARE, output)], "data")
     assert report.rounded() == {"count": 1, **figures}
 
