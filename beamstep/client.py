@@ -124,7 +124,7 @@ class Client:
         """Describe one model, by default its latest version."""
         return self._call(self._models.GetModel, model_pb2.GetModelRequest(name=name, version=version))
 
-    def _call(self, method: grpc.UnaryUnaryMultiCallable[Request, Response], request: Request) -> Response:
+    def _call(self, method: "grpc.UnaryUnaryMultiCallable[Request, Response]", request: Request) -> Response:
         try:
             return method(request, timeout=self._timeout_s)
         except grpc.RpcError as error:
@@ -205,7 +205,7 @@ class AsyncClient:
         """Describe one model, by default its latest version."""
         return await self._call(self._models.GetModel, model_pb2.GetModelRequest(name=name, version=version))
 
-    async def _call(self, method: grpc.aio.UnaryUnaryMultiCallable[Request, Response], request: Request) -> Response:
+    async def _call(self, method: "grpc.aio.UnaryUnaryMultiCallable[Request, Response]", request: Request) -> Response:
         try:
             return await method(request, timeout=self._timeout_s)
         except grpc.aio.AioRpcError as error:

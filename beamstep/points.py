@@ -7,6 +7,10 @@ Point = tuple[float, float]
 SEPARATOR = re.compile(r"\s*[,;\t]\s*|\s+")
 
 
+class BadPoints(ValueError):  # noqa: N818 - named by what it is, STYLE.md section 4
+    """Text that holds no points; the message says which line and what stands there."""
+
+
 def parse_points(text: str) -> list[Point]:
     """Read one point a line: two numbers parted by a comma, a semicolon or white space.
 
@@ -14,7 +18,7 @@ def parse_points(text: str) -> list[Point]:
     Empty lines and lines that begin with `#` are skipped.
 
     Raises:
-        ValueError: a line holds no point; the message says which and what stands there.
+        BadPoints: a line holds no point.
     """
     lines = [(number, line.strip()) for number, line in enumerate(text.lstrip("\ufeff").splitlines(), start=1)]
     lines = [(number, line) for number, line in lines if line and not line.startswith("#")]
@@ -28,12 +32,12 @@ def parse_points(text: str) -> list[Point]:
 def _parse_line(number: int, line: str, columns: tuple[int, int] | None) -> Point:
     cells = _cells(line)
     if columns is None and len(cells) != 2:
-        raise ValueError(f"line {number}: {line[:60]!r}; allowed: two numbers, or columns named x and y by a header")
+        raise BadPoints(f"line {number}: {line[:60]!r}; allowed: two numbers, or columns named x and y by a header")
     x_column, y_column = columns or (0, 1)
     try:
         return float(cells[x_column]), float(cells[y_column])
     except (IndexError, ValueError):
-        raise ValueError(f"line {number}: {line[:60]!r}; allowed: two numbers") from None
+        raise BadPoints(f"line {number}: {line[:60]!r}; allowed: two numbers") from None
 
 
 def _cells(line: str) -> list[str]:

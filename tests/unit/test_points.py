@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from beamstep.points import parse_points
+from beamstep.points import BadPoints, parse_points
 
 TWO = [(0.5, 1.0), (-2.0, 3e-3)]
 
@@ -42,5 +42,5 @@ def test_nothing_is_no_point():
     ],
 )
 def test_a_line_without_a_point_is_named(text, message):
-    with pytest.raises(ValueError, match=re.escape(message)):
+    with pytest.raises(BadPoints, match=re.escape(message)):
         parse_points(text)

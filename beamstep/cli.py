@@ -1,0 +1,247 @@
+"""The `beamstep` command: calls to a server, and the commands of the other packages, which are loaded only when they run."""
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.metadata import EntryPoint, entry_points, version
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from beamstep.call_options import Call, Connection, split_model, with_options
+from beamstep.points import BadPoints, Point, parse_points
+
+OTHER: Final = 1
+BAD_INPUT: Final = 2
+UNREACHABLE: Final = 3
+
+HANDED_OVER: Final = {
+    "serve": "Serve bundles over gRPC.",
+    "train": "Train a model from a recipe.",
+    "export": "Turn a training run into a bundle.",
+    "evaluate": "Measure a bundle's quality by serving it.",
+    "verify": "Check a bundle against its certificate.",
+    "bench": "Measure a server's latency and throughput.",
+}
+EXTRAS: Final = {"serve": "cpu", "evaluate": "cpu,evaluate"}
+"""What to install for a command whose packages are missing; `train` for the others."""
+OURS: Final = ("beamstep", "serving", "training", "export", "benchmarks")
+
+app = typer.Typer(
+    help="Translate text, caption images and find hulls, triangulations and tours; train, export and serve the models that do.",
+    epilog="Exit status: 0 done, 2 bad input, 3 no server there or it is unavailable, 1 anything else.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+PointsFile = Annotated[str, typer.Argument(metavar="FILE", help="CSV, or two numbers a line; - reads stdin.")]
+Svg = Annotated[Path | None, typer.Option(help="Draw the points and the best answer into this file.")]
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"beamstep {version('beamstep')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _beamstep(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Hold the options that stand before any command."""
+
+
+@app.command()
+@with_options(Call)
+def translate(
+    text: Annotated[str, typer.Argument(help="The text; - translates stdin line by line.")], call: Call
+) -> None:
+    """Translate a text."""
+    from beamstep import rendering
+
+    name, version = call.reference
+    with _failures(call.address), call.client() as client:
+        for line in _lines(text):
+            if text == "-" and not line.strip():
+                print()  # an empty line stays one, so that the output is line-aligned with the input
+                continue
+            answer = client.translate(line, model=name, model_version=version, options=call.decoding)
+            if call.as_json:
+                rendering.print_json(answer)
+            else:
+                rendering.print_texts(Console(), [(found.text, found.decoding.score) for found in answer.hypotheses])
+
+
+@app.command()
+@with_options(Call)
+def caption(
+    image: Annotated[Path, typer.Argument(metavar="FILE", help="A JPEG, PNG or WebP file.")], call: Call
+) -> None:
+    """Say in words what an image shows."""
+    from beamstep import rendering
+
+    name, version = call.reference
+    with _failures(call.address), call.client() as client:
+        answer = client.caption(image.read_bytes(), model=name, model_version=version, options=call.decoding)
+        if call.as_json:
+            rendering.print_json(answer)
+        else:
+            rendering.print_texts(Console(), [(found.caption, found.decoding.score) for found in answer.hypotheses])
+
+
+@app.command()
+@with_options(Call)
+def hull(file: PointsFile, call: Call, svg: Svg = None) -> None:
+    """Find the convex hull of points."""
+    from beamstep import rendering
+
+    name, version = call.reference
+    with _failures(call.address), call.client() as client:
+        points = _read_points(file)
+        answer = client.find_convex_hull(points, model=name, model_version=version, options=call.decoding)
+        _draw(svg, points, [found.point_indices for found in answer.hypotheses[:1]], "Convex hull")
+        if call.as_json:
+            rendering.print_json(answer)
+        else:
+            rendering.print_hulls(Console(), points, answer)
+
+
+@app.command()
+@with_options(Call)
+def tour(file: PointsFile, call: Call, svg: Svg = None) -> None:
+    """Find a short closed tour through points."""
+    from beamstep import rendering
+
+    name, version = call.reference
+    with _failures(call.address), call.client() as client:
+        points = _read_points(file)
+        answer = client.find_tour(points, model=name, model_version=version, options=call.decoding)
+        _draw(svg, points, [found.point_indices for found in answer.hypotheses[:1]], "Tour")
+        if call.as_json:
+            rendering.print_json(answer)
+        else:
+            rendering.print_tours(Console(), points, answer)
+
+
+@app.command()
+@with_options(Call)
+def triangulate(file: PointsFile, call: Call, svg: Svg = None) -> None:
+    """Find the Delaunay triangulation of points."""
+    from beamstep import rendering
+
+    name, version = call.reference
+    with _failures(call.address), call.client() as client:
+        points = _read_points(file)
+        answer = client.find_delaunay_triangulation(points, model=name, model_version=version, options=call.decoding)
+        triangles = [(corner.a, corner.b, corner.c) for found in answer.hypotheses[:1] for corner in found.triangles]
+        _draw(svg, points, triangles, "Delaunay triangulation")
+        if call.as_json:
+            rendering.print_json(answer)
+        else:
+            rendering.print_triangulations(Console(), answer)
+
+
+@app.command()
+@with_options(Connection)
+def models(
+    call: Connection, model: Annotated[str, typer.Argument(metavar="[NAME[/VERSION]]", help="Describe this one.")] = ""
+) -> None:
+    """List the models a server has loaded, or describe one."""
+    from beamstep import rendering
+
+    with _failures(call.address), call.client() as client:
+        if model:
+            described = client.get_model(*split_model(model))
+            rendering.print_json(described) if call.as_json else rendering.print_model(Console(), described)
+        else:
+            listed = client.list_models()
+            rendering.print_json(listed) if call.as_json else rendering.print_models(Console(), listed)
+
+
+def _lines(text: str) -> Iterator[str]:
+    return (line.rstrip("\r\n") for line in sys.stdin) if text == "-" else iter([text])
+
+
+def _read_points(file: str) -> list[Point]:
+    text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
+    try:
+        return parse_points(text)
+    except BadPoints as error:
+        raise BadPoints(f"{file}, {error}") from None
+
+
+def _draw(svg: Path | None, points: Sequence[Point], polygons: Sequence[Sequence[int]], title: str) -> None:
+    from beamstep.svg import draw
+
+    if svg is not None:
+        svg.write_text(draw(points, polygons, title), encoding="utf-8")
+
+
+@contextmanager
+def _failures(address: str) -> Iterator[None]:
+    """Turn whatever a user can cause into one sentence on stderr and an exit status."""
+    from beamstep.errors import InvalidRequest, ServiceError, Unavailable, UnknownModel
+
+    try:
+        yield
+    except UnicodeError:
+        raise _failure("the input is not UTF-8 text", BAD_INPUT) from None
+    except OSError as error:
+        raise _failure(f"{error.filename}: {error.strerror}", BAD_INPUT) from None
+    except (InvalidRequest, UnknownModel, BadPoints) as error:
+        raise _failure(str(error), BAD_INPUT) from None
+    except Unavailable as error:
+        raise _failure(f"no server is ready at {address}: {error}", UNREACHABLE) from None
+    except ServiceError as error:
+        raise _failure(str(error), OTHER) from None
+
+
+def _failure(message: str, status: int) -> typer.Exit:
+    Console(stderr=True).print(Text.assemble(("error: ", "bold red"), message), soft_wrap=True)
+    return typer.Exit(status)
+
+
+def _hand_over(entry: EntryPoint) -> Callable[[typer.Context], None]:
+    """Return a command that loads another package's command and gives it every argument, `--help` included."""
+
+    def run(context: typer.Context) -> None:
+        try:
+            command = entry.load()
+        except ModuleNotFoundError as error:
+            if error.name is None or error.name.partition(".")[0] in OURS:
+                raise
+            install = f"pip install 'beamstep[{EXTRAS.get(entry.name, 'train')}]'"
+            message = f"beamstep {entry.name} needs the package {error.name}, which is not installed: {install}"
+            raise _failure(message, OTHER) from None
+        other = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+        other.command()(command)
+        other(args=context.args, prog_name=f"beamstep {entry.name}")
+
+    return run
+
+
+def _register_others() -> None:
+    """Add the commands that other packages announce, in the order of their table."""
+    announced = {entry.name: entry for entry in entry_points(group="beamstep.commands")}
+    for name, help_line in HANDED_OVER.items():
+        if name in announced:
+            app.command(
+                name,
+                help=help_line,
+                add_help_option=False,
+                context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+            )(_hand_over(announced[name]))
+
+
+_register_others()

@@ -1,0 +1,226 @@
+"""The `beamstep` command against a real server, and without one."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree.ElementTree import fromstring
+
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from beamstep import cli
+from beamstep.cli import app
+
+CENTRED = "x,y\n0,0\n2,0\n2,2\n0,2\n1,1\n"
+SQUARE = "0 0\n2 0\n2 2\n0 2\n"
+
+
+@pytest.fixture
+def run(server, monkeypatch):
+    monkeypatch.setenv("BEAMSTEP_ADDRESS", server.address)
+    monkeypatch.setenv("COLUMNS", "200")
+    runner = CliRunner()
+
+    def run(*arguments, stdin=None):
+        return runner.invoke(app, [str(argument) for argument in arguments], input=stdin)
+
+    return run
+
+
+def succeeded(result) -> str:
+    assert result.exit_code == 0, result.output
+    assert result.stderr == ""
+    return result.stdout
+
+
+def failed(result, status: int) -> str:
+    assert result.exit_code == status, result.output
+    assert "Traceback" not in result.output
+    assert result.stderr.count("\n") == 1, "one sentence"
+    return result.stderr
+
+
+def test_translate_prints_the_translation_alone(run):
+    assert succeeded(run("translate", "ein hund läuft")) == "ein hund läuft\n"
+
+
+def test_translate_reads_stdin_line_by_line_and_keeps_empty_lines(run):
+    assert succeeded(run("translate", "-", stdin="ein hund\n\n  \nzwei kinder\n")) == "ein hund\n\n\nzwei kinder\n"
+
+
+def test_several_hypotheses_come_with_their_scores(run):
+    lines = succeeded(run("translate", "ein hund", "--beam-size", 4, "--hypotheses", 3)).splitlines()
+    scores = [float(line.split()[0]) for line in lines]
+    assert scores == sorted(scores, reverse=True)
+    assert lines[0].endswith("  ein hund")
+    assert len(lines) == 3
+
+
+def test_json_is_one_line_an_answer_with_the_protos_names(run):
+    lines = succeeded(run("translate", "-", "--json", stdin="ein hund\nläuft\n")).splitlines()
+    answers = [json.loads(line) for line in lines]
+    assert [answer["hypotheses"][0]["text"] for answer in answers] == ["ein hund", "läuft"]
+    assert answers[0]["model"] == {"name": "translation", "version": "2"}
+    assert answers[0]["timings"]["step_count"] >= 2
+
+
+def test_a_model_and_its_version_are_named_together(run):
+    answer = json.loads(succeeded(run("translate", "ein hund", "--model", "translation/1", "--json")))
+    assert answer["model"]["version"] == "1"
+
+
+def test_caption_reads_a_file(run, tmp_path):
+    Image.new("RGB", (20, 20), "white").save(tmp_path / "white.png")
+    assert succeeded(run("caption", tmp_path / "white.png")).strip()
+
+
+def test_a_hull_is_printed_and_drawn(run, tmp_path):
+    (tmp_path / "points.csv").write_text(CENTRED)
+    output = succeeded(run("hull", tmp_path / "points.csv", "--svg", tmp_path / "hull.svg"))
+    assert "4 corners, area 4" in output
+    picture = fromstring((tmp_path / "hull.svg").read_text())
+    [polygon] = picture.iter("{http://www.w3.org/2000/svg}polygon")
+    assert len(polygon.get("points").split()) == 4
+
+
+def test_a_tour_reads_stdin(run):
+    output = succeeded(run("tour", "-", stdin=SQUARE))
+    assert "4 points, length 8" in output
+
+
+def test_a_triangulation_is_printed_and_drawn(run, tmp_path):
+    output = succeeded(run("triangulate", "-", "--svg", tmp_path / "triangles.svg", stdin=SQUARE))
+    assert "2 triangles, covers the hull once" in output
+    assert (tmp_path / "triangles.svg").read_text().count("<polygon") == 2
+
+
+def test_models_are_listed_and_one_is_described(run):
+    listed = succeeded(run("models"))
+    assert [line.split()[0] for line in listed.splitlines()[1:]] == [
+        "captioning/1", "convex_hull/1", "delaunay/1", "tour/1", "translation/2", "translation/1",
+    ]  # fmt: skip
+    described = succeeded(run("models", "translation/1"))
+    assert "four sentences (CC0-1.0)" in described
+    assert len(json.loads(succeeded(run("models", "--json")))["models"]) == 6
+    assert json.loads(succeeded(run("models", "tour", "--json")))["model"]["task"] == "TASK_TOUR"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "stdin", "message"),
+    [
+        (["translate", "  "], None, "error: text: 2 characters of white space; allowed: at least one"),
+        (["translate", "hund", "--beam-size", "0"], None, "error: options.beam_size: 0; allowed: from 1 to 8"),
+        (["translate", "hund", "--model", "latin"], None, "error: no translation model 'latin' is loaded"),
+        (["translate", "a\udcff"], None, "error: the input is not UTF-8 text"),
+        (["hull", "-"], "1 2\n3\n", "error: -, line 2: '3'; allowed: two numbers"),
+        (["hull", "-"], "1 2\n3 4\n", "error: points: 2 points; allowed: from 3 to 20 points"),
+        (["tour", "-"], "1 2\n3 4\nnan 3\n", "error: points[2].x: nan; allowed: a finite number"),
+        (["hull", "/nowhere/points.csv"], None, "error: /nowhere/points.csv: No such file or directory"),
+        (["caption", "/nowhere/photo.jpg"], None, "error: /nowhere/photo.jpg: No such file or directory"),
+        (["caption", __file__], None, "of another kind; allowed: a JPEG, PNG or WebP file"),
+        (["models", "latin"], None, "error: no model 'latin' is loaded"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_status_2(run, arguments, stdin, message):
+    assert message in failed(run(*arguments, stdin=stdin), 2)
+
+
+def test_a_file_that_is_not_text_is_bad_input(run, tmp_path):
+    (tmp_path / "points.csv").write_bytes(b"\xff\xfe1,2")
+    assert "not UTF-8" in failed(run("hull", tmp_path / "points.csv"), 2)
+
+
+def test_nobody_there_is_status_3(run):
+    message = failed(run("models", "--address", "localhost:1", "--timeout", 5), 3)
+    assert message.startswith("error: no server is ready at localhost:1: ")
+
+
+def test_a_timeout_is_status_1(run, opened):
+    opened["tour/1"].step_s = 0.3
+    try:
+        assert failed(run("tour", "-", "--timeout", 0.1, stdin=SQUARE), 1) == "error: Deadline Exceeded\n"
+    finally:
+        opened["tour/1"].step_s = 0.0
+
+
+def test_wrong_usage_is_status_2(run):
+    assert run("translate").exit_code == 2
+    assert run("translate", "x", "--beam-size", "wide").exit_code == 2
+    assert run("dance").exit_code == 2
+    assert run("tour", "-", "--timeout", -1).exit_code == 2
+
+
+def test_the_program_itself_runs(server, tmp_path):
+    (tmp_path / "photo.webp").write_bytes(_webp())
+    environment = os.environ | {"BEAMSTEP_ADDRESS": server.address}
+    program = Path(sys.executable).parent / "beamstep"
+
+    def run(*arguments):
+        return subprocess.run([program, *arguments], capture_output=True, text=True, env=environment, check=False)
+
+    assert run("translate", "ein hund").stdout == "ein hund\n"
+    assert run("caption", str(tmp_path / "photo.webp")).returncode == 0
+    wrong = run("translate", "")
+    assert wrong.returncode == 2
+    assert wrong.stderr == "error: text: empty; allowed: at least one character that is not white space\n"
+
+
+def test_help_lists_every_command_without_loading_grpc_or_any_package_behind_it():
+    script = (
+        "import sys\nfrom typer.testing import CliRunner\nfrom beamstep.cli import app\n"
+        "print(CliRunner().invoke(app, ['--help']).output)\n"
+        "print('loaded:', sorted({'grpc', 'numpy', 'torch', 'serving', 'training', 'export', 'pydantic'} & set(sys.modules)))"
+    )
+    output = subprocess.check_output([sys.executable, "-c", script], text=True)
+    for command in (
+        "translate",
+        "caption",
+        "hull",
+        "tour",
+        "triangulate",
+        "models",
+        "serve",
+        "train",
+        "export",
+        "evaluate",
+    ):
+        assert f" {command} " in output
+    assert output.endswith("loaded: []\n")
+
+
+def test_version_is_printed(run):
+    assert succeeded(run("--version")).startswith("beamstep ")
+
+
+def test_another_packages_command_gets_its_arguments_and_its_help(run):
+    result = run("serve", "--help")
+    assert result.exit_code == 0
+    assert "--models" in result.stdout
+    assert run("serve", "--models", "/nowhere").exit_code == 2
+
+
+def test_a_command_whose_package_is_missing_names_the_extra(monkeypatch):
+    class Missing:
+        name = "train"
+
+        def load(self):
+            raise ModuleNotFoundError("No module named 'torch'", name="torch")
+
+    command = cli._hand_over(Missing())
+    probe = cli.typer.Typer()
+    probe.command()(command)
+    result = CliRunner().invoke(probe, [])
+    assert result.exit_code == 1
+    assert result.stderr.strip() == (
+        "error: beamstep train needs the package torch, which is not installed: pip install 'beamstep[train]'"
+    )
+
+
+def _webp() -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (9, 9), "black").save(buffer, "WEBP")
+    return buffer.getvalue()
