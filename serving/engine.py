@@ -24,10 +24,10 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.decoding.beam import Finished
 from serving.decoding.constraints import Constraint
 from serving.decoding.hypothesis import Hypothesis
 from serving.decoding.options import DecodingOptions
+from serving.decoding.request import Finished
 from serving.decoding.step import Model
 from serving.errors import BeamstepError, Draining, Expired, ModelFault, UnknownModel
 from serving.running import Admission, RunningBatch

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from serving.decoding.beam import Finished, SearchBatch
+from serving.decoding.beam import SearchBatch
 from serving.decoding.constraints import Constraint
 from serving.decoding.options import DecodingOptions, SpecialTokens
+from serving.decoding.request import Finished
 from serving.decoding.step import Encoded, Model, Tensors
 from serving.memory import MemoryPool
 

@@ -38,38 +38,19 @@ that hold -inf and candidates that K better ones of the same row precede, so an 
 the batch.
 """
 
-from bisect import insort
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.decoding.attention import AttentionTrail
 from serving.decoding.constraints import Constraint
 from serving.decoding.history import History
-from serving.decoding.hypothesis import FinishReason, Hypothesis
+from serving.decoding.hypothesis import FinishReason
 from serving.decoding.options import DecodingOptions, SpecialTokens
 from serving.decoding.penalties import length_penalty
+from serving.decoding.request import Ending, Finished, Search
 from serving.decoding.step import FloatArray, IntArray, StepInputs, StepOutputs
 
 ScoreArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
-class Finished:
-    """A request whose search is over.
-
-    Attributes:
-        request: as given to `add`.
-        hypotheses: best first; `hypothesis_count` of them unless the search found fewer, at least one. Empty only when the
-            model gave this request log-probs that are not numbers (NaN or +inf).
-        step_count: steps it took part in.
-    """
-
-    request: int
-    hypotheses: tuple[Hypothesis, ...]
-    step_count: int
 
 
 class SearchBatch:
@@ -77,8 +58,8 @@ class SearchBatch:
 
     def __init__(self, special: SpecialTokens) -> None:
         self._special = special
-        self._searches: list[_Search] = []
-        self._joining: list[tuple[_Search, int]] = []  # with the incoming state row each begins from
+        self._searches: list[Search] = []
+        self._joining: list[tuple[Search, int]] = []  # with the incoming state row each begins from
         self._state_rows = 0  # rows of the state that the next step will be given
         self._history = History()
         # One entry a row.
@@ -124,7 +105,7 @@ class SearchBatch:
             source_length: positions of its own source, to which attention is cut; read only when options.attention is set.
         """
         assert options.special == self._special
-        self._joining.append((_Search(request, source, options, constraint, source_length), self._state_rows))
+        self._joining.append((Search(request, source, options, constraint, source_length), self._state_rows))
         self._state_rows += 1
 
     def remove(self, request: int) -> None:
@@ -155,7 +136,8 @@ class SearchBatch:
         Args:
             outputs: of the step that `inputs()` described, nothing added or removed since; `attention` when `wants_attention`.
         """
-        if outputs.attention is not None:
+        if self._attentive:
+            assert outputs.attention is not None
             self._record_attention(outputs.attention)
 
         # The beam of every search: the best K of all continuations, best first.             (searches, widest) from here on
@@ -224,7 +206,7 @@ class SearchBatch:
             tokens.append(self._special.eos)
             log_probs.append(eos_log_prob)
             rank = row - self._rows_of(index).start
-            search.offer(_Ending(score, log_prob, tokens, log_probs, FinishReason.END_OF_SEQUENCE, step, rank))
+            search.offer(Ending(score, log_prob, tokens, log_probs, FinishReason.END_OF_SEQUENCE, step, rank))
             self._threshold[index] = search.threshold
 
     def _finish_search(self, index: int) -> Finished:
@@ -243,12 +225,12 @@ class SearchBatch:
             endings += [self._cut(search, rows.start, rank, step, reason) for rank in live[:missing]]
         return Finished(search.request, tuple(search.hypothesis(ending) for ending in endings), step + 1)
 
-    def _cut(self, search: "_Search", start: int, rank: int, step: int, reason: FinishReason) -> "_Ending":
+    def _cut(self, search: Search, start: int, rank: int, step: int, reason: FinishReason) -> Ending:
         """Return a live hypothesis as it stands, without an end."""
         tokens, log_probs = self._history.of_row(start + rank, search.joined)
         log_prob = float(self._log_prob[start + rank])
         score = log_prob / length_penalty(len(tokens), search.options.length_penalty)
-        return _Ending(score, log_prob, tokens, log_probs, reason, step, rank)
+        return Ending(score, log_prob, tokens, log_probs, reason, step, rank)
 
     # ---- what the next step is told
 
@@ -327,13 +309,15 @@ class SearchBatch:
         """Lay out what selection needs of every search; called when one joins or leaves."""
         options = [search.options for search in self._searches]
         self._widest = max((option.beam_size for option in options), default=1)
-        self._candidates = max((option.candidates for option in options), default=1)
+        self._candidates = max((search.candidates for search in self._searches), default=1)
         beam_size = np.array([option.beam_size for option in options], np.int64)
         self._in_beam: BoolArray = np.arange(self._widest) < beam_size[:, None]
         self._search_index: IntArray = np.arange(len(options))[:, None]
         self._source: IntArray = np.array([search.source for search in self._searches], np.int64)
         self._joined: IntArray = np.array([search.joined for search in self._searches], np.int64)
-        self._oldest = min((search.joined for search in self._searches), default=self._history.turn)
+        self._oldest = (
+            self._searches[0].joined if self._searches else self._history.turn
+        )  # they stand in order of joining
         self._min_length: IntArray = np.array([option.min_length for option in options], np.int64)
         self._last_minimum = max((search.joined + search.options.min_length for search in self._searches), default=0)
         self._max_length: IntArray = np.array([option.max_length for option in options], np.int64)
@@ -341,57 +325,3 @@ class SearchBatch:
         self._longest_penalty: ScoreArray = np.array([search.longest_penalty for search in self._searches], np.float64)
         self._constrained = [i for i, search in enumerate(self._searches) if search.constraint is not None]
         self._attentive = [i for i, search in enumerate(self._searches) if search.options.attention]
-
-
-@dataclass(slots=True)
-class _Ending:
-    """A hypothesis that has ended, not yet dressed up as an answer; `step` and `rank` say where in the trail of attention."""
-
-    score: float
-    log_prob: float
-    tokens: list[int]
-    log_probs: list[float]
-    reason: FinishReason
-    step: int
-    rank: int
-
-
-class _Search:
-    """One request's part of the batch that is not an array: what it found so far."""
-
-    def __init__(
-        self,
-        request: int,
-        source: int,
-        options: DecodingOptions,
-        constraint: Constraint | None,
-        source_length: int,
-    ) -> None:
-        self.request = request
-        self.source = source
-        self.options = options
-        self.constraint = constraint
-        self.joined = 0  # the turn of its first step
-        self.start = 0  # its first row at the step before
-        self.longest_penalty = length_penalty(options.max_length + 1, options.length_penalty)
-        self.endings: list[_Ending] = []  # the n best that ended in eos, best first
-        self.threshold = -np.inf  # the worst score among them once there are n
-        self.trail = AttentionTrail(source_length)
-        self.faulty = False
-
-    def offer(self, ending: _Ending) -> None:
-        """Add a finished hypothesis better than the threshold; of equal ones the earlier stays ahead."""
-        count = self.options.hypothesis_count
-        insort(self.endings, ending, key=lambda other: -other.score)
-        del self.endings[count:]
-        if len(self.endings) == count:
-            self.threshold = self.endings[-1].score
-
-    def hypothesis(self, ending: _Ending) -> Hypothesis:
-        """Return an ending as the caller sees it."""
-        attention = None
-        if self.options.attention:
-            attention = self.trail.read(ending.step, ending.rank)[: len(ending.tokens)]
-        return Hypothesis(
-            tuple(ending.tokens), tuple(ending.log_probs), ending.log_prob, ending.score, ending.reason, attention
-        )

@@ -8,10 +8,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.decoding.beam import Finished, SearchBatch
+from serving.decoding.beam import SearchBatch
 from serving.decoding.constraints import Constraint
 from serving.decoding.hypothesis import Hypothesis
 from serving.decoding.options import DecodingOptions
+from serving.decoding.request import Finished
 from serving.decoding.step import Model
 from serving.errors import ModelFault
 

@@ -101,6 +101,13 @@ def test_the_search_stops_as_soon_as_nothing_better_can_come():
     assert len(model.steps) > 1
 
 
+def test_the_bound_counts_the_end_after_the_last_token():
+    """max_length 1 still allows a . of two tokens: ln 0.45 / (7/6)^3 = -0.503 beats the empty target's ln 0.5 = -0.693."""
+    chain = {BOS: {EOS: 0.5, A: 0.45}, A: {EOS: 1.0}}
+    (found,) = search(chain, beam_size=2, max_length=1, length_penalty=3.0)
+    assert found.tokens == (A, EOS)
+
+
 def test_an_ending_takes_one_place_of_its_step_and_of_no_other():
     """Step 2 of a beam of two: a . 0.45 ends, a b 0.15 lives; step 3 has its row alone, and fills the beam with a b a, a b b."""
     chain = {BOS: {A: 0.6, B: 0.1, C: 0.3}, A: {EOS: 0.75, B: 0.25}, C: {C: 0.4, A: 0.3, B: 0.3}, B: {A: 0.5, B: 0.5}}
@@ -135,6 +142,12 @@ def test_cut_hypotheses_only_fill_up_behind_those_that_ended():
     assert [h.finish_reason for h in found] == [FinishReason.END_OF_SEQUENCE, FinishReason.MAX_LENGTH]
     (first,) = search(chain, beam_size=2, hypothesis_count=1, max_length=2)
     assert first.tokens == (A, EOS)
+
+
+def test_what_ended_is_not_given_a_second_time_as_cut():
+    """At the last step a goes on to . and to b; a . is the whole answer, since a alone would be the same text again."""
+    found = search({BOS: {A: 1.0}, A: {EOS: 0.6, B: 0.4}}, beam_size=3, hypothesis_count=2, max_length=1)
+    assert [h.tokens for h in found] == [(A, EOS)]
 
 
 def test_a_dead_end_gives_the_partial_hypothesis():
