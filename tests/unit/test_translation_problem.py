@@ -125,6 +125,12 @@ def test_rare_digits_and_signs_are_part_of_every_vocabulary(problem: Translation
         assert tokenizer.decode(tokenizer.encode(text)) == text
 
 
+def test_a_source_s_curly_signs_are_read_as_plain_ones(problem: TranslationProblem) -> None:
+    source, target = problem.tokenizers
+    assert source.encode("“six” – it’s") == source.encode('"six" - it\'s')
+    assert UNK in target.encode("’")
+
+
 def test_a_run_s_tokenizers_are_made_once_and_suffice_without_the_data(data: Path, tmp_path: Path) -> None:
     CONFIG.build(data, tmp_path, seed=1)
     before = (tmp_path / "source.model").read_bytes()

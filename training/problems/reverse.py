@@ -7,6 +7,7 @@ import numpy as np
 from pydantic import Field
 
 from training.config import ProblemConfig, Task
+from training.problems.text import train_tokenizer
 from training.problems.translation import (
     BatchLimits,
     Sampled,
@@ -15,7 +16,6 @@ from training.problems.translation import (
     TranslationProblem,
     has_tokenizers,
     load_tokenizers,
-    train_tokenizers,
 )
 
 
@@ -39,7 +39,8 @@ class ReverseConfig(ProblemConfig):
         validation = [self._draw(random) for _ in range(self.validation_pairs)]
         if not has_tokenizers(run):
             size = 2 * len(set(self.letters)) + 5  # each letter after a space and alone, the space, the special ids
-            train_tokenizers(training, (size, size), run, required="")
+            for name in self.tokenizer_files:
+                train_tokenizer((pair.source for pair in training), size, run / name, required="")
         tokenizers = load_tokenizers(run)
         pairs = TextPairs([Sampled(tokenizers.encode(training), None)], tokenizers.encode(validation), validation)
         return TranslationProblem(tokenizers, pairs, self.batch, seed)

@@ -12,6 +12,9 @@ from training.vocabulary import BOS, EOS, PAD, UNK
 REQUIRED_CHARACTERS = string.digits + string.ascii_letters + string.punctuation
 """Part of every vocabulary, however rare: in captions a 7 is rarer than coverage alone would keep."""
 
+PLAIN_PUNCTUATION = {"’": "'", "‘": "'", "“": '"', "”": '"', "„": '"', "–": "-", "—": "-"}
+"""Signs that phones and word processors write, and how corpora do."""
+
 
 class Tokenizer:
     """A trained sentencepiece model."""
@@ -44,6 +47,7 @@ def train_tokenizer(
     *,
     model_type: Literal["unigram", "bpe"] = "unigram",
     required: str = REQUIRED_CHARACTERS,
+    plain_punctuation: bool = False,
 ) -> Tokenizer:
     """Train a model and write it to `path`, whole or not at all.
 
@@ -53,6 +57,8 @@ def train_tokenizer(
         path: where the `.model` file goes.
         model_type: `bpe` keeps the frequent words of a small corpus whole, where `unigram` takes some apart.
         required: characters that are part of the vocabulary, however rare.
+        plain_punctuation: whether the tokenizer reads curly quotes and long dashes as plain ones; for sources, whose signs are
+            read, but not for targets, whose signs are written.
     """
     beside = path.with_suffix(".partial")
     with beside.open("wb") as file:
@@ -70,6 +76,13 @@ def train_tokenizer(
             unk_id=UNK,
             num_threads=1,
             minloglevel=2,
+            normalizer=_plain_normalizer() if plain_punctuation else None,
         )
     beside.replace(path)
     return Tokenizer(path)
+
+
+def _plain_normalizer() -> sentencepiece.SentencePieceNormalizer:
+    """Return sentencepiece's usual normalizer with PLAIN_PUNCTUATION added."""
+    usual = dict(sentencepiece.SentencePieceNormalizer(rule_name="nmt_nfkc").decompile())
+    return sentencepiece.SentencePieceNormalizer(norm_map=list({**usual, **PLAIN_PUNCTUATION}.items()))

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from training.config import Config, ProblemConfig, RecipeError, Task
 from training.problems.base import Batch
-from training.problems.text import REQUIRED_CHARACTERS, Tokenizer, train_tokenizer
+from training.problems.text import Tokenizer, train_tokenizer
 from training.vocabulary import EOS, PAD, UNK
 
 POOL_BATCHES = 200
@@ -117,7 +117,9 @@ class TranslationConfig(ProblemConfig):
         corpora = [corpus.read(data) for corpus in self.training]
         if not has_tokenizers(run):
             text = [pair for pairs in corpora for pair in spread(pairs, self.tokenizer_sentences)]
-            train_tokenizers(text, (self.source_vocabulary_size, self.target_vocabulary_size), run, REQUIRED_CHARACTERS)
+            source, target = run / "source.model", run / "target.model"
+            train_tokenizer((pair.source for pair in text), self.source_vocabulary_size, source, plain_punctuation=True)
+            train_tokenizer((pair.target for pair in text), self.target_vocabulary_size, target)
         tokenizers = load_tokenizers(run)
         sizes = [corpus.sentences_per_epoch for corpus in self.training]
         training = [
@@ -255,12 +257,6 @@ def read_lines(path: Path) -> list[str]:
 def has_tokenizers(run: Path) -> bool:
     """Tell whether both tokenizers are in the run folder."""
     return all((run / name).is_file() for name in TranslationConfig.tokenizer_files)
-
-
-def train_tokenizers(pairs: Sequence[TextPair], sizes: tuple[int, int], run: Path, required: str) -> None:
-    """Train and write both sides' tokenizers of these vocabulary sizes; `required` as for train_tokenizer."""
-    train_tokenizer((pair.source for pair in pairs), sizes[0], run / "source.model", required=required)
-    train_tokenizer((pair.target for pair in pairs), sizes[1], run / "target.model", required=required)
 
 
 def load_tokenizers(run: Path) -> Tokenizers:
