@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from concurrent.futures import CancelledError
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 from serving.decoding.options import DecodingOptions
 from serving.decoding.search import decode
-from serving.engine import Engine
+from serving.engine import Engine, Load
 from serving.errors import Draining, Expired, InvalidRequest, ModelFault, Overloaded, UnknownModel
 from serving.scheduler import Limits
 from tests.fakes.faulty import GatedModel, RaisingModel
@@ -250,3 +251,44 @@ def test_an_idle_engine_sleeps():
         threading.Event().wait(0.2)
         assert clock.calls <= calls + 1, "each turn reads the clock"
         assert engine.running
+
+
+def test_every_request_ends_once_whatever_happens_to_it():
+    """Four threads submit; some give up, some have no time, some get no numbers; the others get what they would get alone."""
+    broken = random_table(7, 9)
+    broken[3] = np.nan
+    model = MarkovModel([random_table(chain, 9) for chain in range(3)] + [broken])
+    wanted = options(vocabulary_size=9, beam_size=3, hypothesis_count=2, max_length=12, length_penalty=1.0)
+    alone = [decode(model, [source(chain)], wanted)[0] for chain in range(3)]
+    wrong: list[str] = []
+
+    def call(seed: int) -> None:
+        generator = np.random.default_rng(seed)
+        for _ in range(60):
+            chain = int(generator.integers(0, 4))
+            deadline = time.monotonic() - 1.0 if generator.random() < 0.1 else None
+            ticket = engine.submit("m", source(chain), wanted, deadline=deadline)
+            if generator.random() < 0.2:
+                ticket.cancel()
+            try:
+                if ticket.future.result(WAIT_S).hypotheses != alone[chain]:
+                    wrong.append(f"chain {chain}")
+            except ModelFault:
+                if chain != 3:
+                    wrong.append(f"chain {chain} failed")
+            except (CancelledError, Expired):
+                pass
+
+    engine = Engine({"m": model}, Limits(batch_rows=16, encode_sources=2))
+    with engine:
+        callers = [threading.Thread(target=call, args=(seed,)) for seed in range(4)]
+        for caller in callers:
+            caller.start()
+        for caller in callers:
+            caller.join()
+    assert wrong == []
+    counters = engine.counters
+    assert counters.submitted == 240
+    assert counters.finished + counters.cancelled + counters.expired + counters.failed == 240
+    assert min(counters.finished, counters.cancelled, counters.expired, counters.failed) > 0
+    assert engine.load("m") == Load(0, 0, 0)
