@@ -121,6 +121,11 @@ class Server:
         self._backend.attach(self.engine)
         for name in self._health_names:
             await self._health.set(name, SERVING)
+        limits, message_mib = self._config.limits, self._config.message_bytes / 2**20
+        logger.info(
+            "for each model up to %d rows and %d waiting requests; messages up to %g MiB",
+            *(limits.batch_rows, limits.waiting_requests, message_mib),
+        )
         keys = ", ".join(task.bundle.key for task in self._registry)
         logger.info("serving on %s:%d: %s", self._config.host, self.port, keys)
 

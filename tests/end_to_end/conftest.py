@@ -1,10 +1,12 @@
-"""A server of all five tasks on a real socket, its models planned (tests/fakes)."""
+"""A server of all five tasks on a real socket, its models planned (tests/fakes); and the toy, trained once."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from beamstep.cli import app
 from serving.config import ServerConfig
 from serving.session import SessionConfig
 from tests.fakes.bundles import write_bundle
@@ -12,6 +14,15 @@ from tests.fakes.planned import PlannedModel, open_planned
 from tests.fakes.threads import ServerThread
 
 TASKS = ("translation", "captioning", "convex_hull", "delaunay", "tour")
+
+
+@pytest.fixture(scope="session")
+def toy(tmp_path_factory) -> Path:
+    """The folder of a run of the packaged toy, trained as its recipe says by the command itself."""
+    run = tmp_path_factory.mktemp("toy")
+    done = CliRunner().invoke(app, ["train", "reverse", "--run", str(run), "--threads", "1"])
+    assert done.exit_code == 0, done.output
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from training.command import train
 from training.config import RecipeError
-from training.evaluate import decode_greedily
+from training.evaluate import decode_greedily, main
 from training.problems.translation import TranslationProblem
 from training.recipe import find_recipe
 from training.run import Run, load_run
@@ -36,12 +36,9 @@ def short_recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def learnt(tmp_path_factory: pytest.TempPathFactory) -> Run:
+def learnt(toy: Path) -> Run:
     """The packaged toy, trained as its recipe says."""
-    run = tmp_path_factory.mktemp("run")
-    code, output = run_command("reverse", "--run", run, "--threads", 1)
-    assert code == 0, output
-    return load_run(run)
+    return load_run(toy)
 
 
 def translate(run: Run, text: str) -> str:
@@ -106,3 +103,13 @@ def test_a_mistake_is_said_in_a_sentence(tmp_path: Path, arguments: list[str], s
     assert code == 2
     assert said in output
     assert "Traceback" not in output
+
+
+def test_a_run_s_translations_can_be_looked_at(learnt: Run) -> None:
+    look = typer.Typer()
+    look.command()(main)
+    result = CliRunner().invoke(look, [str(learnt.path), "--show", "1"])
+    assert result.exit_code == 0, result.output
+    source, translation, reference, score = result.output.splitlines()
+    assert translation.removeprefix("  -> ") == reference.removeprefix("   = ") == " ".join(reversed(source.split()))
+    assert "averaged.pt: greedy, BLEU = " in score
