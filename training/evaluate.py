@@ -57,7 +57,6 @@ def main(
     show: Annotated[int, typer.Option(min=0, help="How many translations to print.")] = 5,
 ) -> None:
     """Print some greedy translations and BLEU, of the averaged weights, or of the last checkpoint while there are none."""
-    torch.set_num_threads(1)
     recipe = read_recipe(run / "recipe.yaml")
     problem = recipe.problem.build(data, run, recipe.seed)
     if not isinstance(problem, TranslationProblem):
