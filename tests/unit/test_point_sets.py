@@ -137,3 +137,11 @@ def test_a_tour_problem_resumes_from_the_pools_in_its_run_folder(tmp_path):
 def test_sizes_must_be_in_order():
     with pytest.raises(ValueError, match="smallest 9 is above largest 8"):
         HullConfig(smallest=9, largest=8)
+
+
+def test_the_first_epochs_draw_octaves_evenly_and_the_others_sizes():
+    config = HullConfig(smallest=4, largest=63, small_first_epochs=2)
+    draws = {epoch: [config.draw_size(np.random.default_rng(seed), epoch) for seed in range(400)] for epoch in (1, 2)}
+    assert np.mean(np.array(draws[1]) < 16) == pytest.approx(0.5, abs=0.08)
+    assert np.mean(np.array(draws[2]) < 16) == pytest.approx(0.2, abs=0.08)
+    assert all(4 <= size <= 63 for sizes in draws.values() for size in sizes)

@@ -45,7 +45,7 @@ class DelaunayProblem:
         """Yield fresh instances; every set of a batch has the same size."""
         generator = instance_generator(self.seed, TRAINING, epoch)
         for _ in range(self.config.batches_per_epoch):
-            yield self._batch(generator, self.config.draw_size(generator))
+            yield self._batch(generator, self.config.draw_size(generator, epoch))
 
     def validation_batches(self) -> Iterator[Batch]:
         """Yield one batch for each of a few sizes."""

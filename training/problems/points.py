@@ -1,7 +1,7 @@
 """Point sets as the pointing problems share them: seeded instances, padded encoder inputs, targets as token ids."""
 
 from collections.abc import Sequence
-from typing import Literal, Self
+from typing import Self
 
 import numpy as np
 import torch
@@ -38,12 +38,13 @@ class PointSetConfig(ProblemConfig):
     Attributes:
         smallest: fewest points of a set.
         largest: most points of a set.
-        sizes: how a batch's size is drawn from those: `uniform`, or `log_uniform`, each octave as likely as the next.
+        small_first_epochs: epochs at the start that draw a batch's size with each octave as likely as the next; those after
+            them draw it evenly, so that most sets are large.
     """
 
     smallest: int = Field(ge=3)
     largest: int = Field(ge=3)
-    sizes: Literal["uniform", "log_uniform"] = "uniform"
+    small_first_epochs: int = Field(default=0, ge=0)
     points_per_batch: int = Field(default=2048, ge=1)
     batches_per_epoch: int = Field(default=250, ge=1)
 
@@ -53,9 +54,9 @@ class PointSetConfig(ProblemConfig):
             raise ValueError(f"smallest {self.smallest} is above largest {self.largest}")
         return self
 
-    def draw_size(self, generator: np.random.Generator) -> int:
+    def draw_size(self, generator: np.random.Generator, epoch: int) -> int:
         """Draw the size of one batch's sets."""
-        if self.sizes == "uniform":
+        if epoch >= self.small_first_epochs:
             return int(generator.integers(self.smallest, self.largest, endpoint=True))
         low, high = np.log(self.smallest), np.log(self.largest + 1)
         return min(self.largest, int(np.exp(generator.uniform(low, high))))

@@ -63,7 +63,7 @@ class TourProblem:
         """Yield sets from the pools, each in a random symmetry; every set of a batch has the same size."""
         generator = instance_generator(self.seed, TRAINING, epoch)
         for _ in range(self.config.batches_per_epoch):
-            size = self.config.draw_size(generator)
+            size = self.config.draw_size(generator, epoch)
             points, tours = self._pool(size)
             chosen = generator.integers(len(points), size=self.config.sets_per_batch(size))
             shown = apply_symmetries(points[chosen], generator.integers(8, size=len(chosen)))
