@@ -226,6 +226,26 @@ def test_a_message_that_cannot_be_read_names_the_field(channel, message, field, 
     assert caught.value.details() == f"{field}: {description}"
 
 
+def test_random_bytes_are_never_an_internal_error(channel):
+    call = channel.unary_unary(TRANSLATE)
+    rng = np.random.default_rng(4)
+    statuses = set()
+    for size in range(1, 150):
+        data = rng.integers(0, 256, size, np.uint8).tobytes()
+        if size % 2:
+            data = b"\x0a" + bytes([size]) + data  # a string field of random bytes
+        try:
+            call(data, timeout=10)
+        except grpc.RpcError as error:
+            statuses.add(error.code())
+    assert statuses == {grpc.StatusCode.INVALID_ARGUMENT}
+
+
+def test_a_call_without_a_deadline_is_answered(channel):
+    answer = channel.unary_unary(TRANSLATE)(b"\x0a\x08ein hund")
+    assert translation_pb2.TranslateTextResponse.FromString(answer).hypotheses[0].text == "ein hund"
+
+
 def test_health_answers_for_every_service(channel):
     stub = health_pb2_grpc.HealthStub(channel)
     services = ["Translation", "Captioning", "Pointing", "Model"]
