@@ -26,6 +26,9 @@ def serve(
     services: Annotated[
         str, typer.Option(help=f"Some of {','.join(SERVICE_TASKS)}; by default those there are bundles for.")
     ] = "",
+    provider: Annotated[
+        str, typer.Option(help="ONNX Runtime's execution provider, such as CUDAExecutionProvider.")
+    ] = DEFAULTS.session.providers[0],
     encoder_threads: Annotated[
         int, typer.Option(help="Threads within one encoder run.")
     ] = DEFAULTS.session.encoder_threads,
@@ -55,8 +58,10 @@ def serve(
             models=models,
             host=host,
             port=port,
-            services=tuple(name.strip() for name in services.split(",")) if services else None,
-            session=SessionConfig(encoder_threads=encoder_threads, step_threads=step_threads, spinning=spinning),
+            services=_names(services) if services else None,
+            session=SessionConfig(
+                providers=(provider,), encoder_threads=encoder_threads, step_threads=step_threads, spinning=spinning
+            ),
             limits=_limits(max_rows, queue_size),
             image_threads=image_threads,
             message_bytes=round(max_message_mb * 2**20),
@@ -66,6 +71,10 @@ def serve(
     except (BadBundle, BadConfiguration) as error:
         Console(stderr=True).print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(2) from None
+
+
+def _names(services: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in services.split(",") if name.strip())
 
 
 def _start_logging() -> None:

@@ -200,7 +200,22 @@ def test_another_packages_command_gets_its_arguments_and_its_help(run):
     result = run("serve", "--help")
     assert result.exit_code == 0
     assert "--models" in result.stdout
-    assert run("serve", "--models", "/nowhere").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--models", "/nowhere"], "error: /nowhere: not a folder; expected models/<name>/<version>/manifest.json"),
+        (["--provider", "Abacus"], "error: providers: asked for Abacus; this ONNX Runtime"),
+        (["--port", "-1"], "error: port: -1; allowed: from 0 (any free port) to 65535"),
+        (["--services", "latin,"], "error: services: latin; allowed: some of translation, captioning, pointing"),
+        (["--max-rows", "0"], "error: max_rows: 0; allowed: from 1"),
+        (["--step-threads", "0"], "error: step_threads: 0; allowed: from 1"),
+        (["--grace", "nan"], "error: grace_s: nan; allowed: from 0"),
+    ],
+)
+def test_serving_with_a_wrong_option_stops_with_a_sentence(run, arguments, message):
+    assert message in failed(run("serve", *arguments), 2)
 
 
 def test_a_command_whose_package_is_missing_names_the_extra(monkeypatch):
