@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Final
 
-from serving.manifest import Manifest
+from serving.manifest import LengthRule, Manifest
 
 CALLS: Final = {
     "translation": 'beamstep translate "A dog runs."',
@@ -70,7 +70,6 @@ def _fidelity(manifest: Manifest) -> str:
 
 def _limits(manifest: Manifest) -> str:
     limits, defaults = manifest.limits, manifest.defaults
-    rule = defaults.max_length
     unit = "points" if manifest.vocabulary.size is None else "subword pieces"
     source = (
         ""
@@ -79,8 +78,13 @@ def _limits(manifest: Manifest) -> str:
     )
     return (
         f"## Limits\n\nBeam up to {limits.beam_size} (default {defaults.beam_size}), answers up to {limits.max_length} tokens "
-        f"(default {rule.per_source:g} times the source's length plus {rule.plus}).{source}"
+        f"(default {_length(manifest.defaults.max_length)}).{source}"
     )
+
+
+def _length(rule: LengthRule) -> str:
+    times = f"{rule.per_source:g} times the source's length" if rule.per_source else ""
+    return " plus ".join(part for part in (times, str(rule.plus) if rule.plus or not times else "") if part)
 
 
 def _table(names: Iterable[str], rows: Iterable[Iterable[str]]) -> str:

@@ -153,8 +153,8 @@ class QualityFigure(Part):
 class ParityReport(Part):
     """What the export was checked for before it was published, on one execution provider.
 
-    Shares are from 0 to 1. `margin` is the smallest gap between the two best log-probs at the first differing greedy
-    token, None when all tokens were the same.
+    Shares are from 0 to 1; an answer counts as identical when it is so alone and in a mixed batch. `margin` is how much
+    larger PyTorch's log-prob of its own token was, at most, where a greedy answer first differed; None when none did.
     """
 
     provider: str

@@ -1,0 +1,99 @@
+"""A bundle whose graph is not what its manifest says, or that ONNX Runtime cannot run as asked, stops at load."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from serving.bundle import MANIFEST_FILE, load_bundle, sha256_of
+from serving.errors import BadBundle, BadConfiguration
+from serving.manifest import TensorSpec
+from serving.session import OnnxModel, SessionConfig, pad_batch
+
+
+@pytest.fixture
+def altered(translation, tmp_path):
+    """Copy the shared bundle with its manifest changed, hashes made right again, and load it."""
+
+    def alter(change) -> OnnxModel:
+        folder = tmp_path / "altered"
+        shutil.copytree(translation.bundle.folder, folder)
+        manifest = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
+        change(folder, manifest)
+        for graph in manifest["graphs"].values():
+            graph["sha256"] = sha256_of(folder / graph["file"])
+        (folder / MANIFEST_FILE).write_text(json.dumps(manifest), encoding="utf-8")
+        return OnnxModel(load_bundle(folder), SessionConfig())
+
+    return alter
+
+
+def test_an_input_of_another_name_is_refused(altered):
+    def rename(folder, manifest):
+        manifest["graphs"]["encoder"]["inputs"][0]["name"] = "tokens"
+
+    with pytest.raises(BadBundle, match=r"encoder.onnx: its inputs .* source_tokens: .* only in the graph; tokens: "):
+        altered(rename)
+
+
+def test_an_output_of_another_dtype_is_refused(altered):
+    def retype(folder, manifest):
+        manifest["graphs"]["decoder_step"]["outputs"][1]["dtype"] = "float32"
+
+    with pytest.raises(
+        BadBundle, match=r"decoder_step.onnx: its outputs .* candidate: int64\[\?, \?\] only in the graph"
+    ):
+        altered(retype)
+
+
+def test_an_axis_said_to_be_fixed_that_is_free_is_refused(altered):
+    def fix(folder, manifest):
+        manifest["graphs"]["decoder_step"]["inputs"][0]["axes"] = [4]
+
+    with pytest.raises(BadBundle, match=r"token: int64\[4\] only in the manifest"):
+        altered(fix)
+
+
+def test_a_file_that_is_no_graph_is_refused(altered):
+    def scribble(folder, manifest):
+        (folder / "decoder_step.onnx").write_bytes(b"not a graph")
+
+    with pytest.raises(BadBundle, match=r"decoder_step.onnx: ONNX Runtime cannot load it"):
+        altered(scribble)
+
+
+def test_a_provider_that_is_not_there_is_named_with_those_that_are():
+    with pytest.raises(
+        BadConfiguration, match=r"asked for NoSuchProvider; this ONNX Runtime .* has .*CPUExecutionProvider"
+    ):
+        SessionConfig(providers=("NoSuchProvider",))
+
+
+def test_other_providers_than_asked_for_are_refused(translation, monkeypatch):
+    given = ["CPUExecutionProvider"]
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CUDAExecutionProvider", *given])
+    monkeypatch.setattr("onnxruntime.InferenceSession.get_providers", lambda _: given)
+    monkeypatch.setattr("serving.session.CPU", "CPUExecutionProvider")
+    config = SessionConfig(providers=("CUDAExecutionProvider",))
+    with (
+        pytest.warns(UserWarning, match="CUDAExecutionProvider"),
+        pytest.raises(BadConfiguration, match=r"asked for CUDAExecutionProvider, CPU.*; ONNX Runtime gave CPU"),
+    ):
+        OnnxModel(translation.bundle, config)
+
+
+def test_no_threads_are_refused():
+    with pytest.raises(BadConfiguration, match="step_threads: 0; allowed: from 1"):
+        SessionConfig(step_threads=0)
+
+
+def test_token_ids_are_padded_with_pad_and_other_numbers_with_zero():
+    tokens = TensorSpec(name="source_tokens", dtype="int64", axes=("N", "S"))
+    padded = pad_batch([np.array([5, 6]), np.array([7])], tokens, pad=9)
+    np.testing.assert_array_equal(padded, [[5, 6], [7, 9]])
+    points = TensorSpec(name="points", dtype="float64", axes=("N", "S", 2))
+    padded = pad_batch([np.ones((1, 2)), np.ones((2, 2))], points, pad=9)
+    np.testing.assert_array_equal(padded, [[[1, 1], [0, 0]], [[1, 1], [1, 1]]])
+    counts = TensorSpec(name="point_counts", dtype="int64", axes=("N",))
+    np.testing.assert_array_equal(pad_batch([np.array(4), np.array(2)], counts, pad=9), [4, 2])

@@ -1,0 +1,91 @@
+"""An export that goes wrong publishes nothing; what is there is replaced only when asked."""
+
+import numpy as np
+import onnx
+import pytest
+import torch
+import typer
+from onnx import numpy_helper
+from typer.testing import CliRunner
+
+from export import pipeline
+from export.command import export
+from export.errors import ExportError, ParityError
+from export.onnx_writer import Graphs
+from export.pipeline import ExportSettings, export_run
+
+application = typer.Typer()
+application.command()(export)
+
+
+@pytest.fixture
+def graphs_of(monkeypatch, translation):
+    """Let the tracer return the graphs of the shared bundle, with the step's output bias raised at one token by `change`."""
+
+    def use(change: float) -> None:
+        def load(*ignored: object) -> Graphs:
+            specs = translation.bundle.manifest.graphs
+            encoder, step = (onnx.load(translation.bundle.path(spec)) for spec in (specs.encoder, specs.decoder_step))
+            size = translation.bundle.manifest.vocabulary.size
+            bias = next(i for i in step.graph.initializer if list(i.dims) == [size])
+            values = numpy_helper.to_array(bias).copy()
+            values[5] += change
+            bias.CopyFrom(numpy_helper.from_array(values.astype(np.float32), bias.name))
+            return Graphs(encoder, step)
+
+        monkeypatch.setattr(pipeline, "trace_graphs", load)
+
+    return use
+
+
+def test_a_graph_with_another_weight_is_not_published(graphs_of, translation, tmp_path):
+    graphs_of(0.3)
+    with pytest.raises(ParityError, match="PyTorch has"):
+        export_run(translation.run, ExportSettings(tmp_path, inputs=3), print)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_version_is_replaced_only_when_asked(graphs_of, translation, tmp_path):
+    graphs_of(0)
+    settings = ExportSettings(tmp_path, name="toy", version="7", inputs=3)
+    folder = export_run(translation.run, settings, print)
+    (folder / "left-over").touch()
+    with pytest.raises(ExportError, match="is there already"):
+        export_run(translation.run, settings, print)
+    assert (folder / "left-over").exists()
+    export_run(translation.run, ExportSettings(tmp_path, "toy", "7", inputs=3, replace=True), print)
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "README.md",
+        "decoder_step.onnx",
+        "encoder.onnx",
+        "manifest.json",
+        "source.model",
+        "target.model",
+    ]
+    assert [path.name for path in tmp_path.iterdir()] == ["toy"]
+
+
+def test_the_command_says_in_one_sentence_why_it_stops(tmp_path):
+    result = CliRunner().invoke(application, [str(tmp_path / "nowhere"), "--output", str(tmp_path / "models")])
+    assert result.exit_code == 2
+    assert "nowhere/recipe.yaml: missing" in result.output
+    assert "Traceback" not in result.output
+    assert not (tmp_path / "models").exists()
+
+
+def test_the_command_reports_what_it_published(graphs_of, translation, tmp_path):
+    graphs_of(0)
+    run = tmp_path / "run"
+    run.mkdir()
+    for name, path in translation.run.tokenizers.items():
+        (run / name).write_bytes(path.read_bytes())
+    recipe = translation.run.recipe.model_dump_json()
+    (run / "recipe.yaml").write_text(recipe, encoding="utf-8")  # JSON is YAML
+    torch.save({"model": translation.run.model.state_dict()}, run / "averaged.pt")
+    result = CliRunner().invoke(
+        application, [str(run), "--output", str(tmp_path / "models"), "--inputs", "3", "--threads", "1"]
+    )
+    assert result.exit_code == 0, result.output
+    assert "translation, int8" in result.output
+    assert "100.0 % greedy" in result.output
+    assert (tmp_path / "models/reverse/1/manifest.json").is_file()

@@ -1,0 +1,98 @@
+"""A bundle is loaded whole, or refused with the name of the file at fault."""
+
+import json
+
+import pytest
+
+from serving.bundle import MANIFEST_FILE, find_bundles, load_bundle, version_order
+from serving.errors import BadBundle
+from tests.fakes.bundles import write_bundle
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return write_bundle(tmp_path, "translation").folder
+
+
+def change_manifest(folder, **keys):
+    path = folder / MANIFEST_FILE
+    path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | keys), encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", ["encoder.onnx", "decoder_step.onnx", "source.model", "target.model"])
+def test_a_truncated_file_is_named(folder, name):
+    path = folder / name
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(BadBundle, match=rf"{name}: its sha256 is .*: truncated or altered"):
+        load_bundle(folder)
+
+
+@pytest.mark.parametrize("name", ["encoder.onnx", "decoder_step.onnx", "source.model", "target.model"])
+def test_a_missing_file_is_named(folder, name):
+    (folder / name).unlink()
+    with pytest.raises(BadBundle, match=rf"{name}: missing; the manifest names it"):
+        load_bundle(folder)
+
+
+def test_a_folder_without_a_manifest_is_no_bundle(tmp_path):
+    with pytest.raises(BadBundle, match=r"manifest.json: missing"):
+        load_bundle(tmp_path)
+
+
+@pytest.mark.parametrize("number", [0, 2, "1", None])
+def test_an_unknown_format_number_is_said_with_the_one_allowed(folder, number):
+    change_manifest(folder, format=number)
+    with pytest.raises(BadBundle, match=r"manifest.json: format: .*; allowed: 1"):
+        load_bundle(folder)
+
+
+def test_a_manifest_that_is_not_json_is_refused(folder):
+    path = folder / MANIFEST_FILE
+    path.write_text(path.read_text(encoding="utf-8")[:-5], encoding="utf-8")
+    with pytest.raises(BadBundle, match=r"manifest.json: not JSON"):
+        load_bundle(folder)
+
+
+def test_a_manifest_that_is_not_text_is_refused(folder):
+    (folder / MANIFEST_FILE).write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(BadBundle, match=r"manifest.json: unreadable"):
+        load_bundle(folder)
+
+
+def test_every_fault_of_a_manifest_is_named(folder):
+    change_manifest(folder, task="juggling", surprise=1)
+    with pytest.raises(BadBundle, match=r"manifest.json: .*task: .*; surprise: ") as refused:
+        load_bundle(folder)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_file_name_that_leaves_the_folder_is_refused(folder):
+    manifest = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
+    manifest["graphs"]["encoder"]["file"] = "../encoder.onnx"
+    change_manifest(folder, **manifest)
+    with pytest.raises(BadBundle, match=r"graphs.encoder.file"):
+        load_bundle(folder)
+
+
+def test_bundles_are_found_by_name_then_latest_version_first(tmp_path):
+    for name, version in (("tour", "2"), ("tour", "10"), ("hull", "1")):
+        write_bundle(tmp_path, "tour" if name == "tour" else "convex_hull", name, version)
+    assert [f"{path.parent.name}/{path.name}" for path in find_bundles(tmp_path)] == ["hull/1", "tour/10", "tour/2"]
+
+
+def test_a_bundle_that_is_still_being_written_is_not_found(tmp_path):
+    write_bundle(tmp_path, "tour")
+    (tmp_path / ".tour-2-99.partial").mkdir()
+    (tmp_path / ".tour-2-99.partial" / MANIFEST_FILE).touch()
+    assert [path.name for path in find_bundles(tmp_path)] == ["1"]
+
+
+def test_a_folder_without_bundles_is_refused(tmp_path):
+    with pytest.raises(BadBundle, match="no bundle in it"):
+        find_bundles(tmp_path)
+    with pytest.raises(BadBundle, match="not a folder"):
+        find_bundles(tmp_path / "nowhere")
+
+
+def test_versions_are_ordered_as_people_do():
+    assert sorted(["10", "2", "1.10", "1.9", "1"], key=version_order) == ["1", "1.9", "1.10", "2", "10"]
