@@ -11,6 +11,7 @@ from serving.bundle import Bundle
 from serving.decoding.constraints import Constraint
 from serving.decoding.hypothesis import Hypothesis
 from serving.decoding.options import DecodingOptions
+from serving.errors import BadBundle
 from serving.tasks.options import RequestedOptions, resolve_options
 from serving.tasks.text import Tokenizer
 
@@ -57,13 +58,20 @@ class TextTask(Task):
     """A task whose answers are text."""
 
     def __init__(self, bundle: Bundle) -> None:
-        """Open the target side's tokenizer."""
+        """Open the target side's tokenizer.
+
+        Raises:
+            BadBundle: it is no tokenizer, or not the manifest's vocabulary.
+        """
         super().__init__(bundle)
         tokenizer, size = bundle.manifest.tokenizers.target, bundle.manifest.vocabulary.size
         assert tokenizer is not None, "the manifest's validation"
         assert size is not None, "the manifest's validation"
         self._target_tokenizer = Tokenizer(bundle.path(tokenizer))
         self._vocabulary_size = size
+        if self._target_tokenizer.size != size:
+            held = f"{self._target_tokenizer.size} pieces"
+            raise BadBundle(f"{bundle.path(tokenizer)}: {held}, the manifest says vocabulary.size {size}")
 
     def text(self, hypothesis: Hypothesis) -> str:
         """Return the text that a hypothesis stands for."""

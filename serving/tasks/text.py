@@ -7,17 +7,30 @@ from typing import Final
 import numpy as np
 import sentencepiece
 
-from serving.errors import InvalidRequest
+from serving.errors import BadBundle, InvalidRequest
 
 CHARACTER_LIMIT: Final = 10_000
 """Most characters of a text: what is far beyond any model's limit in pieces is refused before it is cut into them."""
 
 
 class Tokenizer:
-    """A bundle's sentencepiece model; safe to use from several threads."""
+    """A bundle's sentencepiece model; safe to use from several threads.
+
+    Attributes:
+        size: how many ids it has.
+    """
 
     def __init__(self, path: Path) -> None:
-        self._processor = sentencepiece.SentencePieceProcessor(model_file=str(path))
+        """Open a `.model` file.
+
+        Raises:
+            BadBundle: it is none.
+        """
+        try:
+            self._processor = sentencepiece.SentencePieceProcessor(model_file=str(path))
+        except (OSError, RuntimeError) as error:
+            raise BadBundle(f"{path}: not a sentencepiece model: {error}") from None
+        self.size = int(self._processor.get_piece_size())
 
     def encode(self, text: str) -> list[int]:
         """Return the ids of `text`, without `bos` and `eos`; none where normalisation leaves nothing."""

@@ -1,12 +1,13 @@
 """Payloads become tensors, hypotheses become answers; the rest is refused with the field, what was given and what is allowed."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from serving.decoding.hypothesis import FinishReason, Hypothesis
-from serving.errors import InvalidRequest
+from serving.errors import BadBundle, InvalidRequest
 from serving.tasks.captioning import Captioning
 from serving.tasks.options import RequestedOptions
 from serving.tasks.pointing import ConvexHull, Delaunay, Tour
@@ -99,6 +100,17 @@ def test_text_of_more_pieces_than_the_encoder_takes_is_refused(translation):
         str(error)
         == f"text: {SOURCE_LIMIT} subword pieces; allowed: up to {SOURCE_LIMIT - 1} subword pieces; send shorter texts"
     )
+
+
+def test_a_tokenizer_that_is_none_or_not_the_manifests_is_a_bad_bundle(tmp_path):
+    bundle = write_bundle(tmp_path, "translation")
+    vocabulary = bundle.manifest.vocabulary.model_copy(update={"size": 77})
+    other = replace(bundle, manifest=bundle.manifest.model_copy(update={"vocabulary": vocabulary}))
+    with pytest.raises(BadBundle, match=r"target\.model: \d+ pieces, the manifest says vocabulary\.size 77"):
+        Translation(other)
+    (bundle.folder / "source.model").write_bytes(b"altered since it was loaded")
+    with pytest.raises(BadBundle, match=r"source\.model: not a sentencepiece model"):
+        Translation(bundle)
 
 
 def test_captioning_gives_pixels_of_the_bundles_size_and_knows_its_grid(models):
