@@ -1,5 +1,7 @@
 """The whole chain as a user has it: train the toy, export it, serve the bundle, call it."""
 
+import gzip
+import json
 import re
 import signal
 import subprocess
@@ -72,3 +74,18 @@ def test_the_program_translates(address):
         check=False,
     )
     assert (done.stdout, done.stderr, done.returncode) == ("c b a\ne d\n", "", 0)
+
+
+def test_the_bundle_is_evaluated_through_serving(bundles, tmp_path):
+    words = [["a", "b", "c", "d"], ["e", "d", "g", "a", "b"], ["h", "f", "c", "a"], ["b", "g", "e", "f", "d"]]
+    (tmp_path / "source").write_text("".join(f"{' '.join(word)}\n" for word in words))
+    (tmp_path / "reference").write_bytes(gzip.compress("".join(f"{' '.join(word[::-1])}\n" for word in words).encode()))
+    command = [PROGRAM, "evaluate", bundles / "reverse", "--source", tmp_path / "source"]
+    done = subprocess.run(
+        [*command, "--reference", tmp_path / "reference", "--json"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(done.stdout.splitlines()[-1])
+    assert list(figures) == ["count", "bleu_lower_tokenized", "bleu_13a", "chrf", "sentences_per_second"]
+    assert figures["count"] == 4
+    assert figures["bleu_lower_tokenized"] == figures["bleu_13a"] == 100
