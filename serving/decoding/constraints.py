@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from serving.decoding.options import SpecialTokens
 from serving.decoding.step import IntArray
@@ -91,18 +92,25 @@ class TriangulationConstraint:
 
     def _used_up(self, triangles: IntArray, first: IntArray) -> IntArray:
         """Ban second corners whose edge with the first already has a triangle with every other point; (rows, P)."""
-        points = np.arange(self.first_position, self.first_position + self.point_count)
-        holds = (triangles[..., None] == points).any(axis=2)  # (rows, triangles, P)
-        beside_first = holds & (triangles == first[:, None, None]).any(axis=2)[..., None]
-        used_up = beside_first.sum(axis=1) >= self.point_count - 2
-        return np.where(used_up, points, self.special.pad)
+        if triangles.shape[1] < self.point_count - 2:  # too few to use up any edge
+            return np.empty((len(first), 0), np.int64)
+        rows, points = len(first), self.point_count
+        corners = triangles - self.first_position + np.arange(rows)[:, None, None] * points  # row * P + point
+        beside_first = np.bincount(corners[_having(triangles, first)].ravel(), minlength=rows * points)
+        used_up = beside_first.reshape(rows, points) >= points - 2
+        return np.where(used_up, np.arange(self.first_position, self.first_position + points), self.special.pad)
 
     def _third_corners(self, triangles: IntArray, first: IntArray, second: IntArray) -> IntArray:
         """Ban the third corners of the triangles that the edge already has; (rows, 3 * triangles)."""
-        has_first = (triangles == first[:, None, None]).any(axis=2)
-        has_second = (triangles == second[:, None, None]).any(axis=2)
-        used = np.where((has_first & has_second)[..., None], triangles, self.special.pad)
+        with_both = _having(triangles, first) & _having(triangles, second)
+        used = np.where(with_both[..., None], triangles, self.special.pad)
         return used.reshape(len(triangles), -1)
+
+
+def _having(triangles: IntArray, corner: IntArray) -> NDArray[np.bool_]:
+    """Say which triangles (rows, m, 3) have the corner of their row (rows,); (rows, m)."""
+    has: NDArray[np.bool_] = (triangles == corner[:, None, None]).any(axis=2)
+    return has
 
 
 def _with_eos(tokens: IntArray, special: SpecialTokens) -> IntArray:
