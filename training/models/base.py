@@ -48,7 +48,7 @@ class Decoder(nn.Module):
             state: (R, ...) each.
 
         Returns:
-            logits (R, V) with -inf at `pad`, `bos` and padded positions; the state one step on; attention (R, S), its rows sum to 1.
+            logits (R, V) with -inf at `pad`, `bos` and padded positions; the state one step on; attention (R, S), rows sum to 1.
         """
         raise NotImplementedError
 
