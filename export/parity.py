@@ -87,10 +87,11 @@ def _check_tensors(comparison: Comparison, like: Sequence[Source]) -> float:
     random = np.random.default_rng(0)
     errors = [0.0]
     limits = comparison.manifest.limits
-    shortest, longest = max(2, limits.min_source_length), max(3, min(limits.source_length, 60))
     for shape in range(SHAPES):
         source_count = 1 if shape == 0 else int(random.integers(2, 6))
-        lengths = random.integers(shortest, longest + 1, source_count)
+        lengths = random.integers(limits.min_source_length, min(limits.source_length, 60) + 1, source_count)
+        # The ends of what is allowed: one source of the least length alone, and one of the greatest beside others.
+        lengths[0] = {0: limits.min_source_length, SHAPES - 1: limits.source_length}.get(shape, lengths[0])
         sources = [random_source(comparison.manifest.task, random, int(length), like) for length in lengths]
         errors += _compare_steps(comparison, sources, random)
     return max(errors)
