@@ -1,6 +1,6 @@
 """A bundle's two graphs on ONNX Runtime; the one importer of onnxruntime.
 
-What was measured for the options set here stands in docs/log.md ("ONNX Runtime sessions").
+What was measured for the options set here stands in docs/log.md, "Export and ONNX Runtime sessions".
 """
 
 import os
