@@ -19,8 +19,8 @@ def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
 class QuantizedConvolution(nn.Module):
     """A frozen 2-D convolution with SAME padding whose weight is scale * (weight_q - zero).
 
-    The integers are dequantised at every call: exported as they are (Cast, Sub, Mul before Conv), the graph holds one
-    byte a weight, and ONNX Runtime folds the three into floats when it loads. The names are those of the weight file.
+    The integers are dequantised at every call, which is next to nothing beside the convolution; an exported graph holds
+    them as they are (export/graphs.py). The names are those of the weight file.
 
     Attributes:
         weight_q: (output, input / groups, kernel, kernel) uint8.
