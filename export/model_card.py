@@ -43,7 +43,7 @@ def _data(manifest: Manifest) -> str:
 def _quality(manifest: Manifest) -> str:
     if not manifest.quality:
         return "## Quality\n\nNot measured yet: `beamstep evaluate --record` does."
-    rows = ((figure.metric, f"{figure.value:.2f}", figure.data, f"`{figure.command}`") for figure in manifest.quality)
+    rows = ((figure.metric, f"{figure.value:g}", figure.data, f"`{figure.command}`") for figure in manifest.quality)
     table = _table(("metric", "value", "data", "command"), rows)
     return f"## Quality\n\nMeasured through serving; shares, gaps and BLEU in percent.\n\n{table}"
 
