@@ -29,5 +29,5 @@ def test_the_model_card_shows_what_was_recorded(tmp_path):
     bundle = write_bundle(tmp_path, "convex_hull")
     record_quality(bundle.folder, [figure("exact", 91.234)])
     card = (bundle.folder / "README.md").read_text(encoding="utf-8")
-    assert "| exact | 91.23 | pointer hull | `beamstep evaluate models/hull/1` |" in card
+    assert "| exact | 91.234 | pointer hull | `beamstep evaluate models/hull/1` |" in card
     assert not list(bundle.folder.glob("*.partial"))
