@@ -1,6 +1,8 @@
 """PointingService on the engine; every answer is checked before it is sent."""
 
+import asyncio
 import time
+from collections.abc import Callable
 from typing import TypeVar
 
 from beamstep.v1 import pointing_pb2
@@ -13,6 +15,7 @@ from serving.tasks import geometry
 from serving.tasks.pointing import ConvexHull, Delaunay, Pointing, PointSource, Tour
 
 AnyPointing = TypeVar("AnyPointing", bound=Pointing)
+AnyHypothesis = TypeVar("AnyHypothesis")
 Request = (
     pointing_pb2.FindConvexHullRequest | pointing_pb2.FindDelaunayTriangulationRequest | pointing_pb2.FindTourRequest
 )
@@ -31,7 +34,7 @@ class PointingServicer(PointingServiceServicer):
         arrived = time.monotonic()
         task, source, decoded = await self._search(ConvexHull, request, context)
         return pointing_pb2.FindConvexHullResponse(
-            hypotheses=[_hull(task, source.points, found) for found in decoded.hypotheses],
+            hypotheses=await _checked(_hull, task, source.points, decoded),
             model=reference_of(task.bundle),
             timings=timings_of(decoded, arrived),
         )
@@ -43,7 +46,7 @@ class PointingServicer(PointingServiceServicer):
         arrived = time.monotonic()
         task, source, decoded = await self._search(Delaunay, request, context)
         return pointing_pb2.FindDelaunayTriangulationResponse(
-            hypotheses=[_triangulation(task, source.points, found) for found in decoded.hypotheses],
+            hypotheses=await _checked(_triangulation, task, source.points, decoded),
             model=reference_of(task.bundle),
             timings=timings_of(decoded, arrived),
         )
@@ -53,7 +56,7 @@ class PointingServicer(PointingServiceServicer):
         arrived = time.monotonic()
         task, source, decoded = await self._search(Tour, request, context)
         return pointing_pb2.FindTourResponse(
-            hypotheses=[_tour(task, source.points, found) for found in decoded.hypotheses],
+            hypotheses=await _checked(_tour, task, source.points, decoded),
             model=reference_of(task.bundle),
             timings=timings_of(decoded, arrived),
         )
@@ -66,6 +69,16 @@ class PointingServicer(PointingServiceServicer):
         source = task.source([(point.x, point.y) for point in request.points])
         options = task.options(requested_options(request), source)
         return task, source, await self._backend.decode(task, source, options, context)
+
+
+async def _checked(
+    check: Callable[[AnyPointing, geometry.Points, Hypothesis], AnyHypothesis],
+    task: AnyPointing,
+    points: geometry.Points,
+    decoded: Decoded,
+) -> list[AnyHypothesis]:
+    """Check every hypothesis, beside the event loop: exact signs of 200 points in a row take a good part of a second."""
+    return await asyncio.to_thread(lambda: [check(task, points, found) for found in decoded.hypotheses])
 
 
 def _hull(task: ConvexHull, points: geometry.Points, found: Hypothesis) -> pointing_pb2.ConvexHullHypothesis:

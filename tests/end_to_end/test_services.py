@@ -1,5 +1,6 @@
 """Every service answers on a real socket, and bad input gets the right status, field and range while others are served."""
 
+import asyncio
 import io
 import json
 import math
@@ -88,6 +89,18 @@ def test_a_hull_is_found_and_checked(client):
     assert best.valid
     assert best.area == 4.0
     assert [token.piece for token in best.decoding.tokens] == ["0", "1", "2", "3", "</s>"]
+
+
+def test_answers_are_checked_beside_the_event_loop(client, monkeypatch):
+    loops = []
+
+    def check(points, corners):
+        loops.append(asyncio._get_running_loop())
+        return True
+
+    monkeypatch.setattr("serving.tasks.geometry.is_simple_polygon", check)
+    assert client.find_convex_hull(CENTRED).hypotheses[0].valid
+    assert loops == [None]
 
 
 def test_a_hull_cut_short_is_not_called_valid(client):
