@@ -59,9 +59,12 @@ class Call(Connection):
         """Return the request's decoding options; what was not given takes the model's defaults."""
         from beamstep.v1.decoding_pb2 import DecodingOptions
 
-        return DecodingOptions(
-            beam_size=self.beam_size, hypothesis_count=self.hypotheses, length_penalty=self.length_penalty
-        )
+        try:
+            return DecodingOptions(
+                beam_size=self.beam_size, hypothesis_count=self.hypotheses, length_penalty=self.length_penalty
+            )
+        except ValueError:
+            raise typer.BadParameter("--beam-size and --hypotheses take numbers of at most 32 bits") from None
 
 
 def split_model(model: str) -> tuple[str, str]:

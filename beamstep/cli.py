@@ -1,5 +1,6 @@
 """The `beamstep` command: calls to a server, and the commands of the other packages, which are loaded only when they run."""
 
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -197,7 +198,12 @@ def _failures(address: str) -> Iterator[None]:
         yield
     except UnicodeError:
         raise _failure("the input is not UTF-8 text", BAD_INPUT) from None
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is still to be flushed at exit
+        raise typer.Exit(OTHER) from None  # whoever read the output, such as head, has enough of it
     except OSError as error:
+        if error.filename is None:
+            raise _failure(f"cannot write the output: {error.strerror}", OTHER) from None
         raise _failure(f"{error.filename}: {error.strerror}", BAD_INPUT) from None
     except (InvalidRequest, UnknownModel, BadPoints) as error:
         raise _failure(str(error), BAD_INPUT) from None

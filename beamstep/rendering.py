@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def print_json(message: Message) -> None:
     """Print a message as one line of JSON with the protos' field names; fields that are empty or zero are there too."""
     fields = MessageToDict(message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
-    print(json.dumps(fields, ensure_ascii=False))
+    print(json.dumps(fields, ensure_ascii=False), flush=True)  # a reader that is gone shows here, not at exit
 
 
 def print_texts(console: Console, hypotheses: Sequence[tuple[str, float]]) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 from pathlib import Path
 from typing import Annotated
 
@@ -64,7 +65,7 @@ def serve(
             ),
             limits=_limits(max_rows, queue_size),
             image_threads=image_threads,
-            message_bytes=round(max_message_mb * 2**20),
+            message_bytes=_message_bytes(max_message_mb),
             grace_s=grace,
         )
         asyncio.run(run_server(config))
@@ -85,6 +86,12 @@ def _start_logging() -> None:
         logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[handler])
     else:
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+
+
+def _message_bytes(mebibytes: float) -> int:
+    if not math.isfinite(mebibytes):
+        raise BadConfiguration(f"max_message_mb: {mebibytes}; allowed: a finite number")
+    return round(mebibytes * 2**20)
 
 
 def _limits(max_rows: int, queue_size: int) -> Limits:

@@ -53,7 +53,9 @@ class ServerConfig:
             raise BadConfiguration(f"services: {given}; allowed: some of {', '.join(SERVICE_TASKS)}")
         if self.image_threads < 1:
             raise BadConfiguration(f"image_threads: {self.image_threads}; allowed: from 1")
-        if self.message_bytes < 1024:
-            raise BadConfiguration(f"message_bytes: {self.message_bytes}; allowed: from 1024")
+        if not 1024 <= self.message_bytes < 2**31:
+            raise BadConfiguration(
+                f"message_bytes: {self.message_bytes}; allowed: from 1024 to {2**31 - 1}, gRPC's own limit"
+            )
         if not self.grace_s >= 0:
             raise BadConfiguration(f"grace_s: {self.grace_s}; allowed: from 0")

@@ -129,6 +129,12 @@ def test_bad_input_is_one_sentence_and_status_2(run, arguments, stdin, message):
     assert message in failed(run(*arguments, stdin=stdin), 2)
 
 
+def test_a_number_that_no_message_can_hold_is_wrong_usage(run):
+    result = run("translate", "hund", "--beam-size", "99999999999")
+    assert result.exit_code == 2
+    assert "at most 32 bits" in result.stderr
+
+
 def test_a_file_that_is_not_text_is_bad_input(run, tmp_path):
     (tmp_path / "points.csv").write_bytes(b"\xff\xfe1,2")
     assert "not UTF-8" in failed(run("hull", tmp_path / "points.csv"), 2)
@@ -167,6 +173,18 @@ def test_the_program_itself_runs(server, tmp_path):
     wrong = run("translate", "")
     assert wrong.returncode == 2
     assert wrong.stderr == "error: text: empty; allowed: at least one character that is not white space\n"
+
+
+def test_a_reader_that_has_enough_ends_the_program_without_a_word(server):
+    reading, writing = os.pipe()
+    os.close(reading)
+    assert _translate_into(server, writing) == (1, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's device that is always full")
+def test_output_that_cannot_be_written_is_status_1(server):
+    status, said = _translate_into(server, os.open("/dev/full", os.O_WRONLY))
+    assert (status, said) == (1, "error: cannot write the output: No space left on device\n")
 
 
 def test_help_lists_every_command_without_loading_grpc_or_any_package_behind_it():
@@ -212,6 +230,8 @@ def test_another_packages_command_gets_its_arguments_and_its_help(run):
         (["--max-rows", "0"], "error: max_rows: 0; allowed: from 1"),
         (["--step-threads", "0"], "error: step_threads: 0; allowed: from 1"),
         (["--grace", "nan"], "error: grace_s: nan; allowed: from 0"),
+        (["--max-message-mb", "nan"], "error: max_message_mb: nan; allowed: a finite number"),
+        (["--max-message-mb", "2048"], "error: message_bytes: 2147483648; allowed: from 1024 to 2147483647"),
     ],
 )
 def test_serving_with_a_wrong_option_stops_with_a_sentence(run, arguments, message):
@@ -233,6 +253,14 @@ def test_a_command_whose_package_is_missing_names_the_extra(monkeypatch):
     assert result.stderr.strip() == (
         "error: beamstep train needs the package torch, which is not installed: pip install 'beamstep[train]'"
     )
+
+
+def _translate_into(server, descriptor: int) -> tuple[int, str]:
+    """Print a translation into a file descriptor; return the exit status and stderr."""
+    program = [Path(sys.executable).parent / "beamstep", "translate", "ein hund", "--json", "--address", server.address]
+    with os.fdopen(descriptor, "wb", buffering=0) as output:
+        done = subprocess.run(program, stdout=output, stderr=subprocess.PIPE, text=True, check=False)
+    return done.returncode, done.stderr
 
 
 def _webp() -> bytes:
