@@ -53,19 +53,27 @@ def decode_image(data: bytes, height: int, width: int) -> NDArray[np.uint8]:
 def _pixels(image: Image.Image, height: int, width: int) -> NDArray[np.uint8]:
     # A JPEG much larger than asked for is decoded at a fraction of its size, still at least twice the result's.
     image.draft(None, (2 * max(width, height), 2 * max(width, height)))
-    upright = ImageOps.exif_transpose(image)
-    rgb = _to_rgb(upright)
+    ImageOps.exif_transpose(image, in_place=True)
+    rgb = _to_rgb(image, width, height)
     if rgb.size != (width, height):
         rgb = rgb.resize((width, height), Image.Resampling.BILINEAR)
     return np.asarray(rgb)
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def _to_rgb(image: Image.Image, width: int, height: int) -> Image.Image:
+    """Return the image in RGB, one much larger than asked for at a fraction of its size, like a JPEG.
+
+    No step makes a copy that it can do without: at `PIXEL_LIMIT` each is 200 MB.
+    """
     if image.mode.startswith("I"):
         # 16-bit grey: convert() would clip everything above 255 to white.
-        return Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8)).convert("RGB")
-    if not image.has_transparency_data:
-        return image.convert("RGB")
-    layer = image.convert("RGBA")
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    mode = "RGBA" if image.has_transparency_data else "RGB"
+    layer = image if image.mode == mode else image.convert(mode)
+    factor = min(layer.width // (2 * width), layer.height // (2 * height))
+    if factor > 1:
+        layer = layer.reduce(factor)
+    if mode == "RGB":
+        return layer
     white = Image.new("RGBA", layer.size, "white")
     return Image.alpha_composite(white, layer).convert("RGB")

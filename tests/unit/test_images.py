@@ -2,6 +2,8 @@
 
 import io
 import struct
+import subprocess
+import sys
 import zlib
 
 import numpy as np
@@ -94,12 +96,32 @@ def test_a_photo_taken_sideways_is_turned_upright():
     assert (turned[:, :3, 0] < 50).all(), "black on the left"
 
 
-def test_a_large_photo_decoded_at_a_fraction_of_its_size_looks_the_same():
+@pytest.mark.parametrize(("kind", "mode"), [("JPEG", "RGB"), ("PNG", "RGB"), ("PNG", "RGBA")])
+def test_a_large_photo_decoded_at_a_fraction_of_its_size_looks_the_same(kind, mode):
     rng = np.random.default_rng(6)
     smooth = Image.fromarray(rng.integers(0, 256, (6, 6, 3), np.uint8)).resize((1600, 1200), Image.Resampling.BICUBIC)
-    fast = decode_image(file_of(smooth, "JPEG", quality=95), 224, 224).astype(int)
+    fast = decode_image(file_of(smooth.convert(mode), kind, quality=95), 224, 224).astype(int)
     whole = np.asarray(smooth.resize((224, 224), Image.Resampling.BILINEAR)).astype(int)
     assert np.abs(fast - whole).mean() < 1.5
+
+
+MEASURE = """
+import resource, sys
+from serving.tasks.images import decode_image
+data = sys.stdin.buffer.read()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+decode_image(data, 224, 224)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss has another unit elsewhere")
+@pytest.mark.parametrize(("mode", "copies"), [("RGB", 1), ("RGBA", 2)])
+def test_a_large_image_is_held_no_oftener_than_needed(mode, copies):
+    data = file_of(Image.new(mode, (4000, 4000), "red"), compress_level=1)
+    done = subprocess.run([sys.executable, "-c", MEASURE], input=data, capture_output=True, check=True)
+    one = 4000 * 4000 * 4
+    assert int(done.stdout) < (copies + 0.7) * one
 
 
 @pytest.mark.parametrize(
