@@ -158,6 +158,42 @@ def test_corpora_that_do_not_fit_their_description_are_refused(data: Path, tmp_p
         read_lines(data / "absent.txt")
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("cut.gz", gzip.compress(b"one two three\n")[:-9]),
+        ("damaged.gz", gzip.compress(b"one two three\n")[:10] + b"\xff" * 20),
+        ("plain.gz", b"one two three\n"),
+        ("latin", "fünf\n".encode("latin-1")),
+    ],
+)
+def test_a_file_that_is_no_text_is_refused_by_name(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(RecipeError, match=rf"{name}: cannot be read"):
+        read_lines(tmp_path / name)
+
+
+def test_corpora_that_give_no_pair_to_train_on_are_refused(data: Path, tmp_path: Path) -> None:
+    (data / "empty").touch()
+    (data / "long").write_text("one two three four\n", encoding="utf-8")
+    only_long = {"training": [{"source": "long", "target": "long"}], "batch": {"max_length": 2}}
+    changes: list[tuple[dict[str, object], str]] = [
+        ({"training": [{"source": "empty", "target": "empty"}]}, "empty: has no lines"),
+        ({"validation": {"tab_separated": "empty"}}, "empty: has no lines"),
+        (only_long, r"problem\.batch\.max_length: given 2, which leaves no training pair"),
+    ]
+    for change, said in changes:
+        with pytest.raises(RecipeError, match=said):
+            CONFIG.model_validate({**CONFIG.model_dump(), **change}).build(data, tmp_path, seed=1)
+
+
+def test_a_vocabulary_too_small_for_the_required_characters_is_refused(data: Path, tmp_path: Path) -> None:
+    small = CONFIG.model_validate({**CONFIG.model_dump(), "source_vocabulary_size": 8})
+    with pytest.raises(RecipeError, match=r"source\.model: a tokenizer of 8 ids cannot be trained.*8 vs"):
+        small.build(data, tmp_path, seed=1)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_line_keeps_characters_that_only_look_like_line_ends(tmp_path: Path) -> None:
     (tmp_path / "text").write_bytes("one\u2028still one\ntwo\n".encode())
     assert read_lines(tmp_path / "text") == ["one\u2028still one", "two"]

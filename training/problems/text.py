@@ -7,6 +7,7 @@ from typing import Literal
 
 import sentencepiece
 
+from training.config import RecipeError
 from training.vocabulary import BOS, EOS, PAD, UNK
 
 REQUIRED_CHARACTERS = string.digits + string.ascii_letters + string.punctuation
@@ -59,25 +60,32 @@ def train_tokenizer(
         required: characters that are part of the vocabulary, however rare.
         plain_punctuation: whether the tokenizer reads curly quotes and long dashes as plain ones; for sources, whose signs are
             read, but not for targets, whose signs are written.
+
+    Raises:
+        RecipeError: no such model can be trained, such as one with fewer ids than required characters.
     """
     beside = path.with_suffix(".partial")
-    with beside.open("wb") as file:
-        sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=iter(sentences),
-            model_writer=file,
-            model_type=model_type,
-            vocab_size=vocabulary_size,
-            hard_vocab_limit=False,
-            character_coverage=0.99997,
-            required_chars=required,
-            pad_id=PAD,
-            bos_id=BOS,
-            eos_id=EOS,
-            unk_id=UNK,
-            num_threads=1,
-            minloglevel=2,
-            normalizer=_plain_normalizer() if plain_punctuation else None,
-        )
+    try:
+        with beside.open("wb") as file:
+            sentencepiece.SentencePieceTrainer.train(
+                sentence_iterator=iter(sentences),
+                model_writer=file,
+                model_type=model_type,
+                vocab_size=vocabulary_size,
+                hard_vocab_limit=False,
+                character_coverage=0.99997,
+                required_chars=required,
+                pad_id=PAD,
+                bos_id=BOS,
+                eos_id=EOS,
+                unk_id=UNK,
+                num_threads=1,
+                minloglevel=2,
+                normalizer=_plain_normalizer() if plain_punctuation else None,
+            )
+    except RuntimeError as error:
+        beside.unlink()
+        raise RecipeError(f"{path.name}: a tokenizer of {vocabulary_size} ids cannot be trained: {error}") from error
     beside.replace(path)
     return Tokenizer(path)
 

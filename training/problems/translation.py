@@ -1,6 +1,7 @@
 """Translation: line-aligned or tab-separated corpora, a sentencepiece model per side, batches of like lengths."""
 
 import gzip
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,6 +52,8 @@ class AlignedCorpus(Config):
             raise RecipeError(
                 f"{self.source} has {len(source)} lines and {self.target} {len(target)}; allowed: as many"
             )
+        if not source:
+            raise RecipeError(f"{self.source}: has no lines; allowed: at least one")
         return [TextPair(*pair) for pair in zip(source, target, strict=True)]
 
 
@@ -75,6 +78,8 @@ class TabSeparatedCorpus(Config):
                     f"{self.tab_separated}, line {number}: {len(columns)} columns, fewer than the recipe names"
                 )
             pairs.append(TextPair(columns[self.source_column], columns[self.target_column]))
+        if not pairs:
+            raise RecipeError(f"{self.tab_separated}: has no lines; allowed: at least one")
         return pairs
 
 
@@ -126,6 +131,11 @@ class TranslationConfig(ProblemConfig):
             Sampled(fit_for_training(tokenizers.encode(pairs), self.batch.max_length), size)
             for pairs, size in zip(corpora, sizes, strict=True)
         ]
+        if not any(corpus.pairs for corpus in training):
+            raise RecipeError(
+                f"problem.batch.max_length: given {self.batch.max_length}, which leaves no training pair; "
+                "allowed: more than the shortest pair's longer side has ids"
+            )
         validation = self.validation.read(data)
         pairs = TextPairs(training, tokenizers.encode(validation), validation)
         return TranslationProblem(tokenizers, pairs, self.batch, seed)
@@ -246,12 +256,13 @@ def spread(pairs: Sequence[TextPair], count: int | None) -> Sequence[TextPair]:
 
 
 def read_lines(path: Path) -> list[str]:
-    """Return the lines of a UTF-8 file, plain or gzip by its name, without line ends."""
+    """Return the lines of a UTF-8 file, plain or gzip by its name, without line ends; RecipeError where it is none."""
     try:
         content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except OSError as error:
+        text = content.decode("utf-8")
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:  # EOFError: a gzip file cut short
         raise RecipeError(f"{path}: cannot be read: {error}") from error
-    return content.decode("utf-8").removesuffix("\n").split("\n")
+    return text.removesuffix("\n").split("\n") if text else []
 
 
 def has_tokenizers(run: Path) -> bool:
