@@ -1,12 +1,15 @@
 """Checkpoints: written whole or not at all; everything a run needs to go on exactly; and their mean."""
 
 import os
+import pickle
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from training.config import RecipeError
 
 Weights = dict[str, Tensor]
 
@@ -23,8 +26,11 @@ def write_checkpoint(content: dict[str, Any], path: Path) -> None:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint onto the CPU; tensors and plain values only, never code."""
-    content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    """Read a checkpoint onto the CPU; tensors and plain values only, never code. RecipeError where the file is none."""
+    try:
+        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise RecipeError(f"{path}: is no whole checkpoint; allowed: a file that training wrote") from error
     return content
 
 

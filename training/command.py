@@ -38,9 +38,12 @@ def train(  # noqa: PLR0917 - typer makes options of them
         checked = read_recipe(file)
         folder = run or Path("runs") / checked.name
         validation = train_recipe(file, checked, data, folder, console, resume=resume, restart=restart, minutes=minutes)
-    except RecipeError as error:
+    except (RecipeError, OSError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from error
+    except FloatingPointError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from error
     except KeyboardInterrupt as error:
         typer.echo("stopped; --resume goes on from the last checkpoint", err=True)
         raise typer.Exit(130) from error
@@ -60,7 +63,14 @@ def train_recipe(
     restart: bool = False,
     minutes: float | None = None,
 ) -> Validation:
-    """Train `recipe`, read from `file`, in the folder `run`; return how the averaged weights validate."""
+    """Train `recipe`, read from `file`, in the folder `run`; return how the averaged weights validate.
+
+    Raises:
+        RecipeError: the recipe, the data or the folder must be another.
+        FloatingPointError: training diverged.
+        OSError: the run folder cannot be written.
+    """
+    check_data(recipe, data)
     prepare_folder(file, recipe, run, resume=resume, restart=restart)
     seed_everything(recipe.seed)
     problem = recipe.problem.build(data, run, recipe.seed)
@@ -71,15 +81,27 @@ def train_recipe(
     if resume and trainer.last_checkpoint.is_file():
         trainer.resume()
         console.print(f"going on from step {trainer.position.step}")
+    elif resume:
+        console.print("no checkpoint to go on from: beginning at step 0")
     return trainer.train()
+
+
+def check_data(recipe: Recipe, data: Path | None) -> None:
+    """Raise RecipeError where the problem needs a data folder and has none; before --restart throws anything away."""
+    if data is None and recipe.problem.needs_data:
+        raise RecipeError(f"--data: missing; a problem of kind {recipe.problem.kind!r} needs its data folder")
+    if data is not None and not data.is_dir():
+        raise RecipeError(f"--data: {data} is no folder; allowed: the folder that the recipe's paths are in")
 
 
 def prepare_folder(file: Path, recipe: Recipe, run: Path, *, resume: bool, restart: bool) -> None:
     """Make the run folder and put the recipe into it, unless a run begun there is to go on.
 
-    RecipeError where a run with a checkpoint is there and neither option was given, both were, or the recipe is another one.
+    RecipeError where a run with weights is there and neither option was given, both were, or the recipe is another one.
     """
-    kept, begun = run / "recipe.yaml", (run / "checkpoints" / "last.pt").is_file()
+    kept = run / "recipe.yaml"
+    checkpoint, averaged = ((run / name).is_file() for name in ("checkpoints/last.pt", "averaged.pt"))
+    begun = checkpoint or averaged
     if resume and restart:
         raise RecipeError("--resume and --restart: both given; allowed: one of them")
     if begun and not (resume or restart):
@@ -87,6 +109,8 @@ def prepare_folder(file: Path, recipe: Recipe, run: Path, *, resume: bool, resta
     if begun and resume:
         if read_recipe(kept) != recipe:
             raise RecipeError(f"--resume: {kept} differs from {file}; allowed: the recipe the run was begun with")
+        if not checkpoint:
+            raise RecipeError(f"--resume: {run} has ended and kept no checkpoint; allowed: --restart or another folder")
         return
     run.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(run / "checkpoints", ignore_errors=True)

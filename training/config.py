@@ -29,10 +29,12 @@ class ProblemConfig(Config, ABC):
 
     Attributes:
         task: what a model trained on it does; the bundle's task.
+        needs_data: whether it can be trained on with a data folder only.
         tokenizer_files: names of files in the run folder that travel into the bundle.
     """
 
     task: ClassVar[Task]
+    needs_data: ClassVar[bool] = False
     tokenizer_files: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod

@@ -38,6 +38,9 @@ def load_run(path: Path, data: Path | None = None) -> Run:
     Args:
         path: the run folder.
         data: the data folder; needed for the problem's batches only.
+
+    Raises:
+        RecipeError: the folder holds no finished run, or weights that its recipe does not describe.
     """
     averaged = path / "averaged.pt"
     for file in (path / "recipe.yaml", averaged):
@@ -46,5 +49,9 @@ def load_run(path: Path, data: Path | None = None) -> Run:
     recipe = read_recipe(path / "recipe.yaml")
     problem = recipe.problem.build(data, path, recipe.seed)
     model = recipe.model.build(problem)
-    model.load_state_dict(read_checkpoint(averaged)["model"])
+    weights = read_checkpoint(averaged)["model"]
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise RecipeError(f"{averaged}: has weights of another recipe than {path / 'recipe.yaml'}") from error
     return Run(path, recipe, problem, model.eval())

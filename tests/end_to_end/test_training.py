@@ -1,5 +1,6 @@
 """`beamstep train`: from a recipe to a run folder whose model has learnt, and what the command says when it cannot."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -94,15 +95,60 @@ def test_another_recipe_cannot_go_on_with_a_run(short_recipe: Path, tmp_path: Pa
     ("arguments", "said"),
     [
         (["nosuch"], "neither a file nor a packaged recipe"),
-        (["translation-en-de", "--data", "/nonexistent"], "cannot be read"),
+        (["translation-en-de"], "--data: missing; a problem of kind 'translation' needs its data folder"),
+        (["captioning-en", "--restart"], "--data: missing"),
+        (["translation-en-de", "--data", "/nonexistent"], "--data: /nonexistent is no folder"),
+        (["translation-en-de", "--data", "."], "cannot be read"),
+        (["hull", "--run", "/dev/null/run"], "Not a directory"),
         (["reverse", "--resume", "--restart"], "both given"),
     ],
 )
 def test_a_mistake_is_said_in_a_sentence(tmp_path: Path, arguments: list[str], said: str) -> None:
-    code, output = run_command(*arguments, "--run", tmp_path / "run")
+    code, output = run_command("--run", tmp_path / "run", *arguments)
     assert code == 2
     assert said in output
     assert "Traceback" not in output
+
+
+def test_a_restart_that_cannot_begin_throws_nothing_away(tmp_path: Path) -> None:
+    weights = tmp_path / "averaged.pt"
+    weights.write_bytes(b"weeks of training")
+    for arguments in (["--restart"], ["--restart", "--data", "/nonexistent"], []):
+        assert run_command("translation-en-de", "--run", tmp_path, *arguments)[0] == 2
+    code, output = run_command("reverse", "--run", tmp_path)
+    assert (code, "holds a run already" in output) == (2, True)
+    assert weights.read_bytes() == b"weeks of training"
+
+
+def test_a_run_that_ended_and_lost_its_checkpoints_cannot_go_on(short_recipe: Path, tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text(short_recipe.read_text(encoding="utf-8"), encoding="utf-8")
+    (tmp_path / "averaged.pt").touch()
+    code, output = run_command(short_recipe, "--run", tmp_path, "--resume")
+    assert (code, "kept no checkpoint" in output) == (2, True)
+
+
+def test_resuming_a_run_killed_before_its_first_checkpoint_says_so(short_recipe: Path, tmp_path: Path) -> None:
+    code, output = run_command(short_recipe, "--run", tmp_path, "--resume")
+    assert code == 0
+    assert "no checkpoint to go on from: beginning at step 0" in output
+    averaged = next(line for line in output.splitlines() if "averaged at step" in line)
+    assert "training loss" not in averaged
+
+
+def test_weights_that_are_cut_short_or_of_another_recipe_are_refused(learnt: Run, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(learnt.path, run)
+    recipe = run / "recipe.yaml"
+    recipe.write_text(
+        recipe.read_text(encoding="utf-8").replace("hidden_size: 64", "hidden_size: 48"), encoding="utf-8"
+    )
+    with pytest.raises(RecipeError, match=r"averaged\.pt: has weights of another recipe"):
+        load_run(run)
+    whole = (run / "averaged.pt").read_bytes()
+    for length in (0, 1000, len(whole) - 100):
+        (run / "averaged.pt").write_bytes(whole[:length])
+        with pytest.raises(RecipeError, match=r"averaged\.pt: is no whole checkpoint"):
+            load_run(run)
 
 
 def test_a_run_s_translations_can_be_looked_at(learnt: Run) -> None:

@@ -39,6 +39,7 @@ class CaptioningConfig(ProblemConfig):
 
     kind: Literal["captioning"]
     task: ClassVar[Task] = "captioning"
+    needs_data: ClassVar[bool] = True
     tokenizer_files: ClassVar[tuple[str, ...]] = (TOKENIZER_FILE,)
     captions: str = "flickr8k/captions.jsonl"
     images: str = "flickr8k/images"

@@ -107,6 +107,7 @@ class TranslationConfig(ProblemConfig):
 
     kind: Literal["translation"]
     task: ClassVar[Task] = "translation"
+    needs_data: ClassVar[bool] = True
     tokenizer_files: ClassVar[tuple[str, ...]] = ("source.model", "target.model")
     training: tuple[Corpus, ...] = Field(min_length=1)
     validation: Corpus
