@@ -55,11 +55,11 @@ class Reporter:
         }
 
     def validated(self, line: Line) -> None:
-        """Report a validation."""
+        """Report a validation, of the weights in training or of their average."""
+        training = f", training loss {line['training_loss']:.3f}" if "training_loss" in line else ""
         self._console.print(
             f"{time.strftime('%H:%M:%S')} {line['kind']} at step {line['step']}: loss {line['loss']:.4f}, "
-            f"perplexity {line['perplexity']:.2f}, token accuracy {line['token_accuracy']:.1f} %, "
-            f"training loss {line['training_loss']:.3f}",
+            f"perplexity {line['perplexity']:.2f}, token accuracy {line['token_accuracy']:.1f} %{training}",
             soft_wrap=True,
         )
         self._forget_means()

@@ -293,7 +293,8 @@ class Trainer:
         """Add a line to metrics.jsonl and report it."""
         position = self.position
         place = {"step": position.step, "epoch": position.epoch, "seconds": round(position.seconds, 1)}
-        line = {"kind": kind, **place, **self.reporter.training_means(), **validation._asdict()}
+        means = self.reporter.training_means() if kind == "validation" else {}  # the average was not trained on its own
+        line = {"kind": kind, **place, **means, **validation._asdict()}
         with (self.run / "metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
         self.reporter.validated(line)
