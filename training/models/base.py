@@ -61,7 +61,7 @@ class Decoder(nn.Module):
             state: (B, ...) each.
 
         Returns:
-            logits (B, T, V). The default steps T times; a decoder that can do better overrides it.
+            logits (B, T, V), what T calls of `step` give; at padding any finite numbers.
         """
         raise NotImplementedError
 
