@@ -17,6 +17,7 @@ from export.publish import (
     copy_tokenizers,
     git_commit,
     now,
+    published_folder,
     staged,
     tool_versions,
     write_graph_files,
@@ -86,6 +87,9 @@ def export_run(run: Run, settings: ExportSettings, progress: Callable[[str], Non
         ExportError: it cannot be exported, or does not give PyTorch's answers; nothing was published.
     """
     task = run.recipe.task
+    name = settings.name or run.recipe.name
+    # Before the minutes of tracing and checking; `staged` asks again.
+    published = published_folder(settings.output, name, settings.version, replace=settings.replace)
     sources = held_back_sources(run.problem, task, settings.inputs)
     model = copy.deepcopy(run.model).eval()
     if settings.precision == "int8":
@@ -96,7 +100,6 @@ def export_run(run: Run, settings: ExportSettings, progress: Callable[[str], Non
     if settings.precision == "int8":
         store_in_8_bits(graphs.encoder)
         store_in_8_bits(graphs.decoder_step)
-    name = settings.name or run.recipe.name
     with staged(settings.output, name, settings.version, replace=settings.replace) as folder:
         manifest = build_manifest(
             run.recipe,
@@ -108,7 +111,7 @@ def export_run(run: Run, settings: ExportSettings, progress: Callable[[str], Non
         write_manifest(folder, manifest)
         report = _check(folder, model, sources, progress)
         write_manifest(folder, manifest.model_copy(update={"parity": (report,)}))
-    return settings.output / name / settings.version
+    return published
 
 
 def _check(

@@ -12,16 +12,18 @@ from pathlib import Path
 from typing import Final
 
 import onnx
+from pydantic import TypeAdapter, ValidationError
 
 from export.errors import ExportError
 from export.onnx_writer import Graphs, signature
 from serving.bundle import sha256_of
-from serving.manifest import FileSpec, GraphSpec, Tokenizers
+from serving.manifest import FileSpec, GraphSpec, PlainName, Tokenizers
 from serving.manifest import Graphs as GraphSpecs
 
 ENCODER_FILE: Final = "encoder.onnx"
 STEP_FILE: Final = "decoder_step.onnx"
 TOOLS: Final = ("numpy", "onnx", "onnxruntime", "torch")
+_PLAIN_NAME: Final = TypeAdapter[str](PlainName)
 
 
 @contextmanager
@@ -32,11 +34,9 @@ def staged(output: Path, name: str, version: str, *, replace: bool) -> Iterator[
     replaced version is moved away by one rename and the new one takes its place by another.
 
     Raises:
-        ExportError: that version is there and may not be replaced.
+        ExportError: see `published_folder`.
     """
-    final = output / name / version
-    if final.exists() and not replace:
-        raise ExportError(f"{final}: is there already; give another --bundle-version, or --replace")
+    final = published_folder(output, name, version, replace=replace)
     staging = output / f".{name}-{version}-{os.getpid()}.partial"
     staging.mkdir(parents=True)
     try:
@@ -45,10 +45,34 @@ def staged(output: Path, name: str, version: str, *, replace: bool) -> Iterator[
         replaced = staging.with_suffix(".replaced")
         if final.exists():
             final.rename(replaced)
-        staging.rename(final)
+        try:
+            staging.rename(final)
+        except OSError:
+            if replaced.exists():
+                replaced.rename(final)
+            raise
         shutil.rmtree(replaced, ignore_errors=True)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+
+
+def published_folder(output: Path, name: str, version: str, *, replace: bool) -> Path:
+    """Return the folder that a bundle is published as.
+
+    Raises:
+        ExportError: a name or version that would lie elsewhere; or that version is there and may not be replaced.
+    """
+    for option, given in (("--name", name), ("--bundle-version", version)):
+        try:
+            _PLAIN_NAME.validate_python(given)
+        except ValidationError as error:
+            raise ExportError(
+                f"{option}: given {given!r}; allowed: up to 100 letters, digits and . _ -, a letter or digit first"
+            ) from error
+    final = output / name / version
+    if final.exists() and not replace:
+        raise ExportError(f"{final}: is there already; give another --bundle-version, or --replace")
+    return final
 
 
 def write_graph_files(folder: Path, graphs: Graphs) -> GraphSpecs:

@@ -87,11 +87,7 @@ def as_integers(values: NDArray[np.float32]) -> Stored | None:
     The exporter may have transposed a matrix, so both axes are tried. The largest integer of every row is 127, which tells
     the scale.
     """
-    rows = (
-        values.reshape(values.shape[0] if values.ndim == 4 else -1, -1)
-        if values.ndim == 4
-        else values.reshape(-1, values.shape[-1])
-    )
+    rows = values.reshape(values.shape[0], -1) if values.ndim == 4 else values.reshape(-1, values.shape[-1])
     along_rows = _integers_of_rows(rows)
     if along_rows is not None:
         integers, scales = along_rows
