@@ -2,10 +2,10 @@
 
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, Self, get_args
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from training.config import Config, RecipeError, Task
 from training.models.captioning import CaptioningModelConfig
@@ -67,6 +67,20 @@ class ExportConfig(Config):
 
     defaults: DecodingDefaults
     limits: DecodingLimits
+
+    @model_validator(mode="after")
+    def _defaults_are_within_limits(self) -> Self:
+        """Say before training what the manifest would refuse after it."""
+        if self.defaults.beam_size > self.limits.beam_size:
+            raise ValueError(
+                f"defaults.beam_size {self.defaults.beam_size} is above limits.beam_size {self.limits.beam_size}"
+            )
+        if self.limits.min_source_length > self.limits.source_length:
+            raise ValueError(
+                f"limits.min_source_length {self.limits.min_source_length} is above limits.source_length "
+                f"{self.limits.source_length}"
+            )
+        return self
 
 
 class Recipe(Config):
@@ -130,7 +144,7 @@ def _fault(detail: dict[str, Any]) -> str:
         case "extra_forbidden":
             return f"{key}: unknown key, given {detail['input']!r}; allowed: {', '.join(_keys_beside(detail['loc']))}"
         case _:
-            return f"{key}: given {detail['input']!r}; {detail['msg']}"
+            return f"{key}: given {detail['input']!r}; {detail['msg'].removeprefix('Value error, ')}"
 
 
 def _keys_beside(location: tuple[str | int, ...]) -> list[str]:

@@ -42,6 +42,14 @@ def test_every_packaged_recipe_is_right_and_named_as_its_file(name: str) -> None
         ("problem.kind", "revers", ["problem: given", "'revers'", "'reverse', 'translation'"]),
         ("training.schedule.peak", 0, ["training.schedule.peak: given 0", "greater than 0"]),
         ("name", "a/b", ["name: given 'a/b'"]),
+        ("export.limits.beam_size", 2, ["export: given", "defaults.beam_size 3 is above limits.beam_size 2"]),
+        ("export.limits.min_source_length", 65, ["min_source_length 65 is above limits.source_length 64"]),
+        ("problem.min_length", 7, ["problem.reverse: given", "min_length 7 is above max_length 6"]),
+        (
+            "model",
+            {"kind": "pointer", "encoder": {"kind": "set", "hidden_size": 32, "num_heads": 5}},
+            ["model.pointer.encoder.set: given", "hidden_size 32 is no multiple of num_heads 5"],
+        ),
         ("data_sources", [{"name": "x"}], ["data_sources.0.licence: missing"]),
     ],
 )
@@ -50,6 +58,17 @@ def test_a_fault_is_named_by_its_key(tmp_path: Path, key: str, value: object, sa
         read_recipe(reverse_with(tmp_path, {key: value}))
     for words in said:
         assert words in str(error.value)
+
+
+def test_a_model_refuses_a_problem_of_another_kind(tmp_path: Path) -> None:
+    toy = read_recipe(find_recipe("reverse"))
+    hull = read_recipe(find_recipe("hull"))
+    with pytest.raises(
+        RecipeError, match=r"'pointer' with a problem that has no points; allowed: hull, delaunay, tour"
+    ):
+        hull.model.build(toy.problem.build(None, tmp_path, 1))
+    with pytest.raises(RecipeError, match="'translation' with a problem that is not text to text"):
+        toy.model.build(hull.problem.build(None, tmp_path, 1))
 
 
 def test_all_faults_are_said_at_once(tmp_path: Path) -> None:

@@ -12,12 +12,15 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from training.config import ModelConfig
+from training.config import ModelConfig, RecipeError
 from training.models.base import Decoder, Encoder, Memory, SequenceToSequence, State
 from training.models.cells import GRUCell
 from training.models.recurrent_points import RecurrentPoints, RecurrentPointsConfig
 from training.models.set_encoder import HIDDEN, SetEncoder, SetEncoderConfig
 from training.problems.base import Problem
+from training.problems.delaunay import DelaunayProblem
+from training.problems.hull import HullProblem
+from training.problems.tour import TourProblem
 from training.vocabulary import BOS, EOS, FIRST_POSITION, PAD
 
 LOGIT_RANGE = 10.0
@@ -46,8 +49,12 @@ class PointerConfig(ModelConfig):
     period: int = Field(default=1, ge=1)
     remembered: int = Field(default=0, ge=0)
 
-    def build(self, problem: Problem) -> SequenceToSequence:  # noqa: ARG002 - the vocabulary is the source
-        """Make the model; any pointing problem will do."""
+    def build(self, problem: Problem) -> SequenceToSequence:
+        """Make the model; any pointing problem will do, for the vocabulary is the source."""
+        if not isinstance(problem, HullProblem | DelaunayProblem | TourProblem):
+            raise RecipeError(
+                "model.kind: given 'pointer' with a problem that has no points; allowed: hull, delaunay, tour"
+            )
         return SequenceToSequence(PointerEncoder(self), PointerDecoder(self))
 
 

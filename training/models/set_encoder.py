@@ -4,10 +4,10 @@ Vaswani et al. 2017 (arXiv:1706.03762), section 3.1, with the layer norm before 
 arXiv:2002.04745) and no positional encoding, as Vinyals et al. 2016 ("Order matters") ask of sets.
 """
 
-from typing import Literal
+from typing import Literal, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from training.config import Config
@@ -94,6 +94,12 @@ class SetEncoderConfig(Config):
     num_layers: int = Field(default=3, ge=1)
     num_heads: int = Field(default=4, ge=1)
     dropout: float = Field(default=0.0, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _whole_heads(self) -> Self:
+        if self.hidden_size % self.num_heads:
+            raise ValueError(f"hidden_size {self.hidden_size} is no multiple of num_heads {self.num_heads}")
+        return self
 
 
 class SetEncoder(nn.Module):

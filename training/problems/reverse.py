@@ -1,10 +1,10 @@
 """Reverse: the toy. Letters apart by spaces come back in the opposite order; learnt in seconds, and served as any translation."""
 
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from training.config import ProblemConfig, Task
 from training.problems.text import train_tokenizer
@@ -31,6 +31,12 @@ class ReverseConfig(ProblemConfig):
     training_pairs: int = Field(default=3000, ge=1)
     validation_pairs: int = Field(default=100, ge=1)
     batch: BatchLimits = BatchLimits(tokens=600)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.min_length > self.max_length:
+            raise ValueError(f"min_length {self.min_length} is above max_length {self.max_length}")
+        return self
 
     def build(self, data: Path | None, run: Path, seed: int) -> TranslationProblem:  # noqa: ARG002 - makes its own data
         """Draw the pairs; train the tokenizers unless `run` has them."""
