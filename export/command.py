@@ -28,13 +28,17 @@ def export(  # noqa: PLR0917 - typer makes options of them
     ] = None,
     inputs: Annotated[int, typer.Option(min=1, help="Held-back inputs to compare answers on.")] = 200,
     replace: Annotated[bool, typer.Option("--replace", help="Replace a version that is there.")] = False,
+    note: Annotated[
+        list[str] | None,
+        typer.Option(help="A sentence for the model card on what the recipe does not say; repeatable."),
+    ] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="PyTorch's CPU threads; default: one a core.")] = None,
 ) -> None:
     """Export a run as a bundle, after checking that it gives PyTorch's answers."""
     if threads is not None:
         torch.set_num_threads(threads)
     console = Console(stderr=True)
-    settings = ExportSettings(output, name, bundle_version, precision, inputs, replace)
+    settings = ExportSettings(output, name, bundle_version, precision, inputs, replace, tuple(note or ()))
     try:
         with console.status("loading the run") as status:
             folder = export_run(load_run(run, data), settings, status.update)

@@ -36,7 +36,7 @@ def _data(manifest: Manifest) -> str:
         "## Where it comes from\n\n"
         f"Recipe `{made.recipe}` with seed {made.seed}, code at commit `{made.git_commit}`, exported {made.created} with "
         f"{', '.join(made.tool_versions)}. The weights are stored in {manifest.precision}.\n\n{table}\n\n"
-        "The licence of the data bounds what the model may be used for."
+        + "\n\n".join(("The licence of the data bounds what the model may be used for.", *made.notes))
     )
 
 

@@ -62,6 +62,7 @@ class ExportSettings:
         precision: how weights are stored; arithmetic is float32 either way.
         inputs: how many held-back inputs parity decodes.
         replace: whether a version that is there may be replaced.
+        notes: sentences on what the recipe does not say of this run; they go into provenance and the model card.
     """
 
     output: Path
@@ -70,6 +71,7 @@ class ExportSettings:
     precision: Precision = "int8"
     inputs: int = 200
     replace: bool = False
+    notes: tuple[str, ...] = ()
 
 
 def export_run(run: Run, settings: ExportSettings, progress: Callable[[str], None]) -> Path:
@@ -149,6 +151,7 @@ def build_manifest(
             seed=recipe.seed,
             data_sources=tuple(DataSource.model_validate(source.model_dump()) for source in recipe.data_sources),
             tool_versions=tool_versions(),
+            notes=settings.notes,
         ),
     )
 

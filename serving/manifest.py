@@ -131,7 +131,7 @@ class DataSource(Part):
 
 
 class Provenance(Part):
-    """Where the weights came from."""
+    """Where the weights came from; `notes` are sentences on what the recipe does not say of this run."""
 
     created: str
     git_commit: str
@@ -139,6 +139,7 @@ class Provenance(Part):
     seed: int
     data_sources: tuple[DataSource, ...]
     tool_versions: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 class QualityFigure(Part):

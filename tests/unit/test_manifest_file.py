@@ -1,6 +1,6 @@
 """Recording quality in a published bundle."""
 
-from export.manifest_file import record_quality
+from export.manifest_file import record_quality, write_manifest
 from serving.bundle import load_bundle
 from serving.manifest import QualityFigure
 from tests.fakes.bundles import write_bundle
@@ -31,3 +31,11 @@ def test_the_model_card_shows_what_was_recorded(tmp_path):
     card = (bundle.folder / "README.md").read_text(encoding="utf-8")
     assert "| exact | 91.234 | pointer hull | `beamstep evaluate models/hull/1` |" in card
     assert not list(bundle.folder.glob("*.partial"))
+
+
+def test_the_model_card_carries_the_notes_of_the_export(tmp_path):
+    bundle = write_bundle(tmp_path, "convex_hull")
+    provenance = bundle.manifest.provenance.model_copy(update={"notes": ("Trained in two sittings.",)})
+    write_manifest(bundle.folder, bundle.manifest.model_copy(update={"provenance": provenance}))
+    assert "\n\nTrained in two sittings.\n" in (bundle.folder / "README.md").read_text(encoding="utf-8")
+    assert load_bundle(bundle.folder).manifest.provenance.notes == ("Trained in two sittings.",)
