@@ -12,10 +12,9 @@ import torch
 import typer
 from torch import Tensor
 
-from training.checkpoint import read_checkpoint
 from training.models.base import SequenceToSequence
 from training.problems.translation import TranslationProblem
-from training.recipe import read_recipe
+from training.run import load_run, newest_weights
 from training.vocabulary import BOS, EOS, PAD
 
 
@@ -57,15 +56,12 @@ def main(
     show: Annotated[int, typer.Option(min=0, help="How many translations to print.")] = 5,
 ) -> None:
     """Print some greedy translations and BLEU, of the averaged weights, or of the last checkpoint while there are none."""
-    recipe = read_recipe(run / "recipe.yaml")
-    problem = recipe.problem.build(data, run, recipe.seed)
+    weights = newest_weights(run)
+    loaded = load_run(run, data, weights)
+    problem = loaded.problem
     if not isinstance(problem, TranslationProblem):
-        raise typer.BadParameter(f"{run} holds a problem of kind {recipe.problem.kind}; allowed: text to text")
-    averaged = run / "averaged.pt"
-    weights = averaged if averaged.is_file() else run / "checkpoints" / "last.pt"
-    model = recipe.model.build(problem)
-    model.load_state_dict(read_checkpoint(weights)["model"])
-    translations = list(translate_validation(model.eval(), problem))
+        raise typer.BadParameter(f"{run} holds a problem of kind {loaded.recipe.problem.kind}; allowed: text to text")
+    translations = list(translate_validation(loaded.model, problem))
     references = [pair.target for pair in problem.pairs.validation_text]
     for pair, translation in list(zip(problem.pairs.validation_text, translations, strict=True))[:show]:
         typer.echo(f"{pair.source}\n  -> {translation}\n   = {pair.target}")

@@ -11,11 +11,10 @@ import torch
 import typer
 from sacrebleu.metrics.bleu import BLEU, BLEUScore
 
-from training.checkpoint import read_checkpoint
 from training.evaluate import decode_greedily
 from training.models.base import SequenceToSequence
 from training.problems.captioning import CaptioningProblem
-from training.recipe import read_recipe
+from training.run import load_run, newest_weights
 
 MAX_LENGTH = 30
 
@@ -43,15 +42,12 @@ def main(
 ) -> None:
     """Print some greedy captions and BLEU, of the averaged weights, or of the last checkpoint while there are none."""
     torch.set_num_threads(1)
-    recipe = read_recipe(run / "recipe.yaml")
-    problem = recipe.problem.build(data, run, recipe.seed)
+    weights = newest_weights(run)
+    loaded = load_run(run, data, weights)
+    problem = loaded.problem
     if not isinstance(problem, CaptioningProblem):
-        raise typer.BadParameter(f"{run} holds a problem of kind {recipe.problem.kind}; allowed: captioning")
-    averaged = run / "averaged.pt"
-    weights = averaged if averaged.is_file() else run / "checkpoints" / "last.pt"
-    model = recipe.model.build(problem)
-    model.load_state_dict(read_checkpoint(weights)["model"])
-    captions = caption_validation(model.eval(), problem)
+        raise typer.BadParameter(f"{run} holds a problem of kind {loaded.recipe.problem.kind}; allowed: captioning")
+    captions = caption_validation(loaded.model, problem)
     images = problem.photos.validation_images
     for image, caption in list(zip(images, captions, strict=True))[:show]:
         typer.echo(f"{image.path.name}\n  -> {caption}\n   = {' | '.join(image.captions)}")

@@ -12,13 +12,12 @@ import torch
 import typer
 from torch import Tensor
 
-from training.checkpoint import read_checkpoint
 from training.models.base import SequenceToSequence
 from training.problems.delaunay import delaunay_triangles
 from training.problems.hull import hull_corners
 from training.problems.points import Points, instance_generator, pointing_batch, uniform_points
 from training.problems.tour_solvers import optimal_tours, short_tours, tour_lengths
-from training.recipe import read_recipe
+from training.run import load_run, newest_weights
 from training.vocabulary import BOS, EOS, FIRST_POSITION
 
 EVALUATION = 9
@@ -117,17 +116,16 @@ def main(
 ) -> None:
     """Score the averaged weights, or those of the last checkpoint while there are none."""
     torch.set_num_threads(1)
-    recipe = read_recipe(run / "recipe.yaml")
-    score = SCORES.get(recipe.problem.kind)
+    weights = newest_weights(run)
+    loaded = load_run(run, weights=weights)
+    score = SCORES.get(loaded.recipe.problem.kind)
     if score is None:
-        raise typer.BadParameter(f"{run} holds a problem of kind {recipe.problem.kind}; allowed: {', '.join(SCORES)}")
-    averaged = run / "averaged.pt"
-    weights = averaged if averaged.is_file() else run / "checkpoints" / "last.pt"
-    model = recipe.model.build(recipe.problem.build(None, run, recipe.seed))
-    model.load_state_dict(read_checkpoint(weights)["model"])
+        raise typer.BadParameter(
+            f"{run} holds a problem of kind {loaded.recipe.problem.kind}; allowed: {', '.join(SCORES)}"
+        )
     for size in (int(size) for size in sizes.split(",")):
         points = uniform_points(instance_generator(0, EVALUATION, size), count, size)
-        figures = ", ".join(f"{name} {figure:.3f}" for name, figure in score(model.eval(), points).items())
+        figures = ", ".join(f"{name} {figure:.3f}" for name, figure in score(loaded.model, points).items())
         typer.echo(f"{weights}: {count} sets of {size} points, greedy: {figures}")
 
 

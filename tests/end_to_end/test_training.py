@@ -14,7 +14,7 @@ from training.config import RecipeError
 from training.evaluate import decode_greedily, main
 from training.problems.translation import TranslationProblem
 from training.recipe import find_recipe
-from training.run import Run, load_run
+from training.run import Run, load_run, newest_weights
 
 application = typer.Typer()
 application.command()(train)
@@ -149,6 +149,17 @@ def test_weights_that_are_cut_short_or_of_another_recipe_are_refused(learnt: Run
         (run / "averaged.pt").write_bytes(whole[:length])
         with pytest.raises(RecipeError, match=r"averaged\.pt: is no whole checkpoint"):
             load_run(run)
+
+
+def test_a_run_under_way_is_looked_at_by_its_last_checkpoint(learnt: Run, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(learnt.path, run)
+    assert newest_weights(run) == run / "averaged.pt"
+    (run / "averaged.pt").unlink()
+    with pytest.raises(RecipeError, match=r"averaged\.pt: missing"):
+        load_run(run)
+    under_way = load_run(run, weights=newest_weights(run))
+    assert translate(under_way, "a b c d") == "d c b a"
 
 
 def test_a_run_s_translations_can_be_looked_at(learnt: Run) -> None:
