@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from beamstep.points import Point
@@ -63,7 +63,10 @@ def print_triangulations(console: Console, answer: "FindDelaunayTriangulationRes
 
 def print_models(console: Console, answer: "ListModelsResponse") -> None:
     """Print a table of what a server has loaded."""
-    table = Table("model", "task", "precision", "quality", "description", box=None, header_style="bold")
+    names = ("model", "task", "precision", "quality", "description")
+    # A name cut short could not be passed to --model.
+    columns = (Column(name, overflow="fold", no_wrap=name == "model") for name in names)
+    table = Table(*columns, box=None, header_style="bold")
     for model in answer.models:
         reference = f"{model.reference.name}/{model.reference.version}"
         table.add_row(*map(Text, (reference, _task(model), model.precision, _first_quality(model), model.description)))
