@@ -3,8 +3,12 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import grpc
+
+ANSWER_BYTES: Final = 64 * 2**20
+"""The largest answer taken: attention of many hypotheses over many points outgrows gRPC's own limit of 4 MiB."""
 
 
 @dataclass(frozen=True)
@@ -77,5 +81,8 @@ class Endpoint:
         roots = self.root_certificates.read_bytes() if self.root_certificates else None
         return grpc.ssl_channel_credentials(root_certificates=roots)
 
-    def _options(self) -> list[tuple[str, str]]:
-        return [("grpc.service_config", self.retry.service_config())]
+    def _options(self) -> list[tuple[str, str | int]]:
+        return [
+            ("grpc.service_config", self.retry.service_config()),
+            ("grpc.max_receive_message_length", ANSWER_BYTES),
+        ]

@@ -195,3 +195,12 @@ def test_a_retry_policy_out_of_range_is_refused(settings, message):
 def test_certificates_without_tls_are_refused(tmp_path):
     with pytest.raises(ValueError, match="root_certificates: given without secure"):
         Endpoint("localhost:1", root_certificates=tmp_path)
+
+
+def test_an_answer_may_be_larger_than_grpcs_own_limit():
+    class Wordy(model_pb2_grpc.ModelServiceServicer):
+        def ListModels(self, request, context):  # noqa: N802
+            return model_pb2.ListModelsResponse(models=[model_pb2.Model(description="x" * 5 * 2**20)])
+
+    with serving(Wordy()) as address, Client(address) as client:
+        assert len(client.list_models().models[0].description) == 5 * 2**20
