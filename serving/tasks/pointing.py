@@ -65,7 +65,7 @@ class Pointing(Task):
         """Refuse points that are all on one line, since they have neither a hull with an area nor a triangle."""
         if geometry.on_one_line(points):
             given = "all points equal" if geometry.all_equal(points) else "all points on one line"
-            raise InvalidRequest("points", given, "points that are not all on one line; duplicates are fine")
+            raise InvalidRequest("points", given, "points that are not all on one line")
 
     @abstractmethod
     def constraint(self, point_count: int) -> Constraint:
