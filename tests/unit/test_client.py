@@ -199,7 +199,7 @@ def test_certificates_without_tls_are_refused(tmp_path):
 
 def test_an_answer_may_be_larger_than_grpcs_own_limit():
     class Wordy(model_pb2_grpc.ModelServiceServicer):
-        def ListModels(self, request, context):  # noqa: N802
+        def ListModels(self, request, context):  # noqa: N802, ARG002
             return model_pb2.ListModelsResponse(models=[model_pb2.Model(description="x" * 5 * 2**20)])
 
     with serving(Wordy()) as address, Client(address) as client:
