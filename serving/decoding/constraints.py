@@ -44,13 +44,21 @@ class TourConstraint:
 
 @dataclass(frozen=True)
 class HullConstraint:
-    """A hull has at least three corners and none of them twice."""
+    """A hull has at least three corners and none of them twice.
+
+    Attributes:
+        special: the special ids.
+        repeats: tokens of points equal to an earlier one: the same corner under another name, never taken.
+    """
 
     special: SpecialTokens
+    repeats: tuple[int, ...] = ()
 
     def banned(self, tokens: IntArray) -> IntArray:
-        """Ban the corners already taken, and `eos` before the third."""
-        return _with_eos(tokens, self.special) if tokens.shape[1] < 3 else tokens
+        """Ban the corners already taken, points that repeat others, and `eos` before the third corner."""
+        never = np.tile(np.array(self.repeats, np.int64), (len(tokens), 1))
+        taken = np.concatenate((tokens, never), axis=1) if self.repeats else tokens
+        return _with_eos(taken, self.special) if tokens.shape[1] < 3 else taken
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,12 @@ def all_equal(points: Points) -> bool:
     return bool((points == points[:1]).all())
 
 
+def repeats(points: Points) -> NDArray[np.int64]:
+    """Return the indices, ascending, of the points (P, 2) that equal an earlier one."""
+    _, first = np.unique(points + 0.0, axis=0, return_index=True)  # -0.0 + 0.0 is 0.0
+    return np.setdiff1d(np.arange(len(points)), first)
+
+
 def on_one_line(points: Points) -> bool:
     """Say whether all points lie on one line, within `LINE_TOLERANCE` of their extent; true of equal points and of two."""
     if all_equal(points):

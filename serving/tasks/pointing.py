@@ -52,7 +52,7 @@ class Pointing(Task):
         self.check_position(coordinates)
         inputs = {"points": coordinates, "point_counts": np.array(len(coordinates), dtype=np.int64)}
         count = len(coordinates)
-        return PointSource(inputs, count, self.first_position + count, self.constraint(count), coordinates)
+        return PointSource(inputs, count, self.first_position + count, self.constraint(coordinates), coordinates)
 
     def check_count(self, count: int) -> None:
         """Refuse fewer or more points than the model takes."""
@@ -68,8 +68,8 @@ class Pointing(Task):
             raise InvalidRequest("points", given, "points that are not all on one line")
 
     @abstractmethod
-    def constraint(self, point_count: int) -> Constraint:
-        """Return which points an answer for so many may not take next."""
+    def constraint(self, points: NDArray[np.float64]) -> Constraint:
+        """Return which of these points (P, 2) an answer may not take next."""
 
     def indices(self, hypothesis: Hypothesis) -> list[int]:
         """Return the zero-based indices of the points that a hypothesis names, in order."""
@@ -83,17 +83,18 @@ class Pointing(Task):
 class ConvexHull(Pointing):
     """Points to the corners of their convex hull, counter-clockwise."""
 
-    def constraint(self, point_count: int) -> Constraint:  # noqa: ARG002
-        """Take no corner twice, and at least three."""
-        return HullConstraint(self.special)
+    def constraint(self, points: NDArray[np.float64]) -> Constraint:
+        """Take no corner twice, whatever its name, and at least three."""
+        repeats = geometry.repeats(points) + self.first_position
+        return HullConstraint(self.special, tuple(repeats.tolist()))
 
 
 class Delaunay(Pointing):
     """Points to the triangles of their Delaunay triangulation."""
 
-    def constraint(self, point_count: int) -> Constraint:
+    def constraint(self, points: NDArray[np.float64]) -> Constraint:
         """Take whole triangles, none twice."""
-        return TriangulationConstraint(point_count, self.first_position, self.special)
+        return TriangulationConstraint(len(points), self.first_position, self.special)
 
     def triangles(self, hypothesis: Hypothesis) -> list[geometry.Triangle]:
         """Return the whole triangles that a hypothesis names, the corners of each in ascending order."""
@@ -110,9 +111,9 @@ class Tour(Pointing):
         if geometry.all_equal(points):
             raise InvalidRequest("points", "all points equal", "at least two different points")
 
-    def constraint(self, point_count: int) -> Constraint:
+    def constraint(self, points: NDArray[np.float64]) -> Constraint:
         """Visit every point once, then end."""
-        return TourConstraint(point_count, self.special)
+        return TourConstraint(len(points), self.special)
 
 
 def _check_coordinates(points: NDArray[np.float64]) -> None:

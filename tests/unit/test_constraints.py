@@ -35,6 +35,13 @@ def test_a_hull_bans_its_corners_and_the_end_until_there_are_three():
     assert banned(hull, (P1, P0, P2), (P0, P1, P4)) == [{P0, P1, P2}, {P0, P1, P4}]
 
 
+def test_a_hull_never_takes_a_point_that_repeats_another():
+    hull = HullConstraint(SPECIAL, repeats=(P4,))
+    assert banned(hull, ()) == [{P4, EOS}]
+    assert banned(hull, (P1, P0), (P2, P0)) == [{P1, P0, P4, EOS}, {P2, P0, P4, EOS}]
+    assert banned(hull, (P1, P0, P2)) == [{P0, P1, P2, P4}]
+
+
 def test_a_triangulation_begins_with_a_triangle_of_distinct_points():
     triangulation = TriangulationConstraint(5, FIRST, SPECIAL)
     assert banned(triangulation, ()) == [{EOS}]

@@ -139,6 +139,12 @@ def test_duplicates_are_fine(pointing):
         assert task.source([*SQUARE, *SQUARE]).length == 8
 
 
+def test_a_hull_knows_a_corner_by_its_first_name(hull):
+    source = hull.source([(0.0, 0.0), (1.0, 0.0), (-0.0, 0.0), (0.0, 1.0), (1.0, 0.0)])
+    assert source.constraint.repeats == (FIRST + 2, FIRST + 4)
+    assert hull.source(SQUARE).constraint.repeats == ()
+
+
 @pytest.mark.parametrize(
     ("points", "field", "message"),
     [
