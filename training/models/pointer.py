@@ -18,8 +18,7 @@ from training.models.cells import GRUCell
 from training.models.recurrent_points import RecurrentPoints, RecurrentPointsConfig
 from training.models.set_encoder import HIDDEN, SetEncoder, SetEncoderConfig
 from training.problems.base import Problem
-from training.problems.delaunay import DelaunayProblem
-from training.problems.hull import HullProblem
+from training.problems.points import FreshPointSets
 from training.problems.tour import TourProblem
 from training.vocabulary import BOS, EOS, FIRST_POSITION, PAD
 
@@ -51,7 +50,7 @@ class PointerConfig(ModelConfig):
 
     def build(self, problem: Problem) -> SequenceToSequence:
         """Make the model; any pointing problem will do, for the vocabulary is the source."""
-        if not isinstance(problem, HullProblem | DelaunayProblem | TourProblem):
+        if not isinstance(problem, FreshPointSets | TourProblem):
             raise RecipeError(
                 "model.kind: given 'pointer' with a problem that has no points; allowed: hull, delaunay, tour"
             )

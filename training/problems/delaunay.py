@@ -1,6 +1,5 @@
 """Delaunay triangulations: triangles in an order that the points' places decide (Vinyals et al. 2015, section 3.2)."""
 
-from collections.abc import Iterator
 from functools import cache
 from itertools import combinations
 from pathlib import Path
@@ -10,17 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.config import Task
-from training.problems.base import Batch
-from training.problems.points import (
-    TRAINING,
-    VALIDATION,
-    Points,
-    PointSetConfig,
-    instance_generator,
-    order_by_x,
-    pointing_batch,
-    uniform_points,
-)
+from training.problems.points import FreshPointSets, Points, PointSetConfig, order_by_x
 
 
 class DelaunayConfig(PointSetConfig):
@@ -29,32 +18,14 @@ class DelaunayConfig(PointSetConfig):
     task: ClassVar[Task] = "delaunay"
     kind: Literal["delaunay"] = "delaunay"
 
-    def build(self, data: Path | None, run: Path, seed: int) -> "DelaunayProblem":  # noqa: ARG002 - needs neither folder
+    def build(self, data: Path | None, run: Path, seed: int) -> FreshPointSets:  # noqa: ARG002 - needs neither folder
         """Make the problem."""
-        return DelaunayProblem(self, seed)
+        return FreshPointSets(self, seed, triangle_sequences)
 
 
-class DelaunayProblem:
-    """Supplies point sets with their triangulations."""
-
-    def __init__(self, config: DelaunayConfig, seed: int) -> None:
-        self.config = config
-        self.seed = seed
-
-    def training_batches(self, epoch: int) -> Iterator[Batch]:
-        """Yield fresh instances; every set of a batch has the same size."""
-        generator = instance_generator(self.seed, TRAINING, epoch)
-        for _ in range(self.config.batches_per_epoch):
-            yield self._batch(generator, self.config.draw_size(generator, epoch))
-
-    def validation_batches(self) -> Iterator[Batch]:
-        """Yield one batch for each of a few sizes."""
-        for index, size in enumerate(self.config.sizes_to_validate()):
-            yield self._batch(instance_generator(self.seed, VALIDATION, index), size)
-
-    def _batch(self, generator: np.random.Generator, size: int) -> Batch:
-        points = uniform_points(generator, self.config.sets_per_batch(size), size)
-        return pointing_batch(points, [triangles.ravel().tolist() for triangles in delaunay_triangles(points)])
+def triangle_sequences(points: Points) -> list[list[int]]:
+    """Return the triangulation of each set (B, P, 2) as one sequence of point indices, three a triangle."""
+    return [triangles.ravel().tolist() for triangles in delaunay_triangles(points)]
 
 
 def delaunay_triangles(points: Points) -> list[NDArray[np.int64]]:

@@ -1,23 +1,12 @@
 """Convex hulls: the corners counter-clockwise from the leftmost point (Vinyals et al. 2015, section 3.1)."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar, Literal
 
 import numpy as np
 
 from training.config import Task
-from training.problems.base import Batch
-from training.problems.points import (
-    TRAINING,
-    VALIDATION,
-    Points,
-    PointSetConfig,
-    instance_generator,
-    order_by_x,
-    pointing_batch,
-    uniform_points,
-)
+from training.problems.points import FreshPointSets, Points, PointSetConfig, order_by_x
 
 
 class HullConfig(PointSetConfig):
@@ -26,32 +15,9 @@ class HullConfig(PointSetConfig):
     task: ClassVar[Task] = "convex_hull"
     kind: Literal["hull"] = "hull"
 
-    def build(self, data: Path | None, run: Path, seed: int) -> "HullProblem":  # noqa: ARG002 - needs neither folder
+    def build(self, data: Path | None, run: Path, seed: int) -> FreshPointSets:  # noqa: ARG002 - needs neither folder
         """Make the problem."""
-        return HullProblem(self, seed)
-
-
-class HullProblem:
-    """Supplies point sets with their hulls."""
-
-    def __init__(self, config: HullConfig, seed: int) -> None:
-        self.config = config
-        self.seed = seed
-
-    def training_batches(self, epoch: int) -> Iterator[Batch]:
-        """Yield fresh instances; every set of a batch has the same size."""
-        generator = instance_generator(self.seed, TRAINING, epoch)
-        for _ in range(self.config.batches_per_epoch):
-            yield self._batch(generator, self.config.draw_size(generator, epoch))
-
-    def validation_batches(self) -> Iterator[Batch]:
-        """Yield one batch for each of a few sizes."""
-        for index, size in enumerate(self.config.sizes_to_validate()):
-            yield self._batch(instance_generator(self.seed, VALIDATION, index), size)
-
-    def _batch(self, generator: np.random.Generator, size: int) -> Batch:
-        points = uniform_points(generator, self.config.sets_per_batch(size), size)
-        return pointing_batch(points, hull_corners(points))
+        return FreshPointSets(self, seed, hull_corners)
 
 
 def hull_corners(points: Points) -> list[list[int]]:

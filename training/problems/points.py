@@ -1,6 +1,6 @@
 """Point sets as the pointing problems share them: seeded instances, padded encoder inputs, targets as token ids."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Self
 
 import numpy as np
@@ -69,6 +69,31 @@ class PointSetConfig(ProblemConfig):
         """Return up to `groups` sizes spread evenly in the logarithm from smallest to largest, both included."""
         sizes = np.exp(np.linspace(np.log(self.smallest), np.log(self.largest), groups))
         return sorted({round(size) for size in sizes})
+
+
+class FreshPointSets:
+    """Supplies uniform point sets, fresh at every step, with the answers that `solve` gives them."""
+
+    def __init__(self, config: PointSetConfig, seed: int, solve: Callable[[Points], Sequence[Sequence[int]]]) -> None:
+        """Make the supply; `solve` takes (B, P, 2) and returns B sequences of point indices."""
+        self.config = config
+        self.seed = seed
+        self.solve = solve
+
+    def training_batches(self, epoch: int) -> Iterator[Batch]:
+        """Yield fresh instances; every set of a batch has the same size."""
+        generator = instance_generator(self.seed, TRAINING, epoch)
+        for _ in range(self.config.batches_per_epoch):
+            yield self._batch(generator, self.config.draw_size(generator, epoch))
+
+    def validation_batches(self) -> Iterator[Batch]:
+        """Yield one batch for each of a few sizes."""
+        for index, size in enumerate(self.config.sizes_to_validate()):
+            yield self._batch(instance_generator(self.seed, VALIDATION, index), size)
+
+    def _batch(self, generator: np.random.Generator, size: int) -> Batch:
+        points = uniform_points(generator, self.config.sets_per_batch(size), size)
+        return pointing_batch(points, self.solve(points))
 
 
 def order_by_x(points: Points) -> NDArray[np.int64]:
