@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 
 from export.errors import ParityError
 from export.sources import Source, random_source
-from serving.decoding.constraints import Constraint, HullConstraint, TourConstraint, TriangulationConstraint
+from serving.decoding.constraints import Constraint
 from serving.decoding.hypothesis import Hypothesis
-from serving.decoding.options import DecodingOptions, SpecialTokens
+from serving.decoding.options import DecodingOptions
 from serving.decoding.search import decode
 from serving.decoding.step import Encoded, Model, StepInputs, StepOutputs, Tensors
 from serving.manifest import Manifest, ParityReport
+from serving.tasks.options import RequestedOptions, resolve_options
+from serving.tasks.pointing import constraint_of
 
 TENSOR_TOLERANCE: Final = 1e-3
 """The largest difference of a number between PyTorch and ONNX Runtime.
@@ -242,7 +244,7 @@ def _decode(
     for start in range(0, len(sources), batch_size):
         some = sources[start : start + batch_size]
         options = [decoding_options(comparison.manifest, source, beam_size) for source in some]
-        constraints = [constraint_of(comparison.manifest, source) for source in some]
+        constraints = [_constraint_of(comparison.manifest, source) for source in some]
         best += [found[0] for found in decode(model, some, options, constraints)]
     return best
 
@@ -254,40 +256,17 @@ def source_length(source: Source) -> int:
 
 
 def decoding_options(manifest: Manifest, source: Source, beam_size: int) -> DecodingOptions:
-    """Return the manifest's defaults for one source, with another beam."""
+    """Return what serving makes of a request that asks for this beam alone."""
     length, vocabulary = source_length(source), manifest.vocabulary
     size = vocabulary.size if vocabulary.first_position is None else vocabulary.first_position + length
     assert size is not None
-    max_length = min(manifest.defaults.max_length.of(length), manifest.limits.max_length)
-    return DecodingOptions(
-        beam_size=beam_size,
-        max_length=max_length,
-        vocabulary_size=size,
-        special=_special(manifest),
-        length_penalty=manifest.defaults.length_penalty,
-        min_length=min(manifest.defaults.min_length, max_length),
-    )
+    return resolve_options(RequestedOptions(beam_size=beam_size), manifest, length, size)
 
 
-def constraint_of(manifest: Manifest, source: Source) -> Constraint | None:
-    """Return what keeps a pointing answer well-formed, as in serving; None for text."""
-    points, special = source_length(source), _special(manifest)
-    first = manifest.vocabulary.first_position
-    match manifest.task:
-        case "convex_hull":
-            return HullConstraint(special)
-        case "tour":
-            return TourConstraint(points, special)
-        case "delaunay":
-            assert first is not None
-            return TriangulationConstraint(points, first, special)
-        case _:
-            return None
-
-
-def _special(manifest: Manifest) -> SpecialTokens:
-    vocabulary = manifest.vocabulary
-    return SpecialTokens(vocabulary.pad, vocabulary.bos, vocabulary.eos)
+def _constraint_of(manifest: Manifest, source: Source) -> Constraint | None:
+    """Return what keeps a pointing answer well-formed in serving; None for text."""
+    points = source.get("points")
+    return None if points is None else constraint_of(manifest, points.astype(np.float64, copy=False))
 
 
 def _margin(comparison: Comparison, source: Source, expected: tuple[int, ...], actual: tuple[int, ...]) -> float:

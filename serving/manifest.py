@@ -1,4 +1,4 @@
-"""The manifest: everything a bundle says of itself. docs/architecture.md, "Bundle"; DESIGN.md section 2.
+"""The manifest: everything a bundle says of itself. docs/architecture.md, "Bundle".
 
 Export writes through these types and serving reads through them, so that the two cannot disagree.
 """

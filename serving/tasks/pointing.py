@@ -1,6 +1,5 @@
 """Pointing: points to arrays, tokens to indices of points, and the check of what was pointed at."""
 
-from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -13,6 +12,7 @@ from serving.decoding.constraints import Constraint, HullConstraint, TourConstra
 from serving.decoding.hypothesis import Hypothesis
 from serving.decoding.options import SpecialTokens
 from serving.errors import InvalidRequest
+from serving.manifest import Manifest
 from serving.tasks import geometry
 from serving.tasks.base import Source, Task
 
@@ -52,7 +52,9 @@ class Pointing(Task):
         self.check_position(coordinates)
         inputs = {"points": coordinates, "point_counts": np.array(len(coordinates), dtype=np.int64)}
         count = len(coordinates)
-        return PointSource(inputs, count, self.first_position + count, self.constraint(coordinates), coordinates)
+        return PointSource(
+            inputs, count, self.first_position + count, constraint_of(self.bundle.manifest, coordinates), coordinates
+        )
 
     def check_count(self, count: int) -> None:
         """Refuse fewer or more points than the model takes."""
@@ -67,10 +69,6 @@ class Pointing(Task):
             given = "all points equal" if geometry.all_equal(points) else "all points on one line"
             raise InvalidRequest("points", given, "points that are not all on one line")
 
-    @abstractmethod
-    def constraint(self, points: NDArray[np.float64]) -> Constraint:
-        """Return which of these points (P, 2) an answer may not take next."""
-
     def indices(self, hypothesis: Hypothesis) -> list[int]:
         """Return the zero-based indices of the points that a hypothesis names, in order."""
         return [token - self.first_position for token in self.content(hypothesis)]
@@ -83,18 +81,9 @@ class Pointing(Task):
 class ConvexHull(Pointing):
     """Points to the corners of their convex hull, counter-clockwise."""
 
-    def constraint(self, points: NDArray[np.float64]) -> Constraint:
-        """Take no corner twice, whatever its name, and at least three."""
-        repeats = geometry.repeats(points) + self.first_position
-        return HullConstraint(self.special, tuple(repeats.tolist()))
-
 
 class Delaunay(Pointing):
     """Points to the triangles of their Delaunay triangulation."""
-
-    def constraint(self, points: NDArray[np.float64]) -> Constraint:
-        """Take whole triangles, none twice."""
-        return TriangulationConstraint(len(points), self.first_position, self.special)
 
     def triangles(self, hypothesis: Hypothesis) -> list[geometry.Triangle]:
         """Return the whole triangles that a hypothesis names, the corners of each in ascending order."""
@@ -111,9 +100,22 @@ class Tour(Pointing):
         if geometry.all_equal(points):
             raise InvalidRequest("points", "all points equal", "at least two different points")
 
-    def constraint(self, points: NDArray[np.float64]) -> Constraint:
-        """Visit every point once, then end."""
-        return TourConstraint(len(points), self.special)
+
+def constraint_of(manifest: Manifest, points: NDArray[np.float64]) -> Constraint:
+    """Return what keeps an answer for these points (P, 2) well-formed; the export's parity check decodes under it too."""
+    vocabulary = manifest.vocabulary
+    assert vocabulary.first_position is not None, "a pointing bundle"
+    special = SpecialTokens(vocabulary.pad, vocabulary.bos, vocabulary.eos)
+    match manifest.task:
+        case "convex_hull":
+            repeats = geometry.repeats(points) + vocabulary.first_position
+            return HullConstraint(special, tuple(repeats.tolist()))
+        case "delaunay":
+            return TriangulationConstraint(len(points), vocabulary.first_position, special)
+        case "tour":
+            return TourConstraint(len(points), special)
+        case text:
+            raise AssertionError(f"{text} is no pointing task")
 
 
 def _check_coordinates(points: NDArray[np.float64]) -> None:
