@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from beamstep.v1 import decoding_pb2 as beamstep_dot_v1_dot_decoding__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x62\x65\x61mstep/v1/captioning.proto\x12\x0b\x62\x65\x61mstep.v1\x1a\x1a\x62\x65\x61mstep/v1/decoding.proto\"y\n\x13\x43\x61ptionImageRequest\x12\r\n\x05image\x18\x01 \x01(\x0c\x12\r\n\x05model\x18\x02 \x01(\t\x12\x15\n\rmodel_version\x18\x03 \x01(\t\x12-\n\x07options\x18\x04 \x01(\x0b\x32\x1c.beamstep.v1.DecodingOptions\"\xd1\x01\n\x14\x43\x61ptionImageResponse\x12\x32\n\nhypotheses\x18\x01 \x03(\x0b\x32\x1e.beamstep.v1.CaptionHypothesis\x12*\n\x05model\x18\x02 \x01(\x0b\x32\x1b.beamstep.v1.ModelReference\x12%\n\x07timings\x18\x03 \x01(\x0b\x32\x14.beamstep.v1.Timings\x12\x32\n\x0e\x61ttention_grid\x18\x04 \x01(\x0b\x32\x1a.beamstep.v1.AttentionGrid\"M\n\x11\x43\x61ptionHypothesis\x12\x0f\n\x07\x63\x61ption\x18\x01 \x01(\t\x12\'\n\x08\x64\x65\x63oding\x18\x02 \x01(\x0b\x32\x15.beamstep.v1.Decoding\"8\n\rAttentionGrid\x12\x11\n\trow_count\x18\x01 \x01(\x05\x12\x14\n\x0c\x63olumn_count\x18\x02 \x01(\x05\x32h\n\x11\x43\x61ptioningService\x12S\n\x0c\x43\x61ptionImage\x12 .beamstep.v1.CaptionImageRequest\x1a!.beamstep.v1.CaptionImageResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x62\x65\x61mstep/v1/captioning.proto\x12\x0b\x62\x65\x61mstep.v1\x1a\x1a\x62\x65\x61mstep/v1/decoding.proto\"y\n\x13\x43\x61ptionImageRequest\x12\r\n\x05image\x18\x01 \x01(\x0c\x12\r\n\x05model\x18\x02 \x01(\t\x12\x15\n\rmodel_version\x18\x03 \x01(\t\x12-\n\x07options\x18\x04 \x01(\x0b\x32\x1c.beamstep.v1.DecodingOptions\"\xeb\x01\n\x14\x43\x61ptionImageResponse\x12\x32\n\nhypotheses\x18\x01 \x03(\x0b\x32\x1e.beamstep.v1.CaptionHypothesis\x12*\n\x05model\x18\x02 \x01(\x0b\x32\x1b.beamstep.v1.ModelReference\x12%\n\x07timings\x18\x03 \x01(\x0b\x32\x14.beamstep.v1.Timings\x12\x32\n\x0e\x61ttention_grid\x18\x04 \x01(\x0b\x32\x1a.beamstep.v1.AttentionGrid\x12\x18\n\x10\x64\x65\x61\x64line_reached\x18\x05 \x01(\x08\"M\n\x11\x43\x61ptionHypothesis\x12\x0f\n\x07\x63\x61ption\x18\x01 \x01(\t\x12\'\n\x08\x64\x65\x63oding\x18\x02 \x01(\x0b\x32\x15.beamstep.v1.Decoding\"8\n\rAttentionGrid\x12\x11\n\trow_count\x18\x01 \x01(\x05\x12\x14\n\x0c\x63olumn_count\x18\x02 \x01(\x05\"\x7f\n\x19StreamCaptionImageRequest\x12\r\n\x05image\x18\x01 \x01(\x0c\x12\r\n\x05model\x18\x02 \x01(\t\x12\x15\n\rmodel_version\x18\x03 \x01(\t\x12-\n\x07options\x18\x04 \x01(\x0b\x32\x1c.beamstep.v1.DecodingOptions\"\x91\x01\n\x1aStreamCaptionImageResponse\x12\x16\n\x0e\x63ommitted_text\x18\x01 \x01(\t\x12\x16\n\x0etentative_text\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x05\x12\x31\n\x06\x61nswer\x18\x04 \x01(\x0b\x32!.beamstep.v1.CaptionImageResponse\"\x99\x01\n#CaptioningServiceScoreTargetRequest\x12\r\n\x05image\x18\x01 \x01(\x0c\x12\x0e\n\x06target\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\x12\x15\n\rmodel_version\x18\x04 \x01(\t\x12-\n\x07options\x18\x05 \x01(\x0b\x32\x1c.beamstep.v1.DecodingOptions\"\xd6\x01\n$CaptioningServiceScoreTargetResponse\x12\'\n\x08\x64\x65\x63oding\x18\x01 \x01(\x0b\x32\x15.beamstep.v1.Decoding\x12*\n\x05model\x18\x02 \x01(\x0b\x32\x1b.beamstep.v1.ModelReference\x12%\n\x07timings\x18\x03 \x01(\x0b\x32\x14.beamstep.v1.Timings\x12\x32\n\x0e\x61ttention_grid\x18\x04 \x01(\x0b\x32\x1a.beamstep.v1.AttentionGrid2\xc5\x02\n\x11\x43\x61ptioningService\x12S\n\x0c\x43\x61ptionImage\x12 .beamstep.v1.CaptionImageRequest\x1a!.beamstep.v1.CaptionImageResponse\x12g\n\x12StreamCaptionImage\x12&.beamstep.v1.StreamCaptionImageRequest\x1a\'.beamstep.v1.StreamCaptionImageResponse0\x01\x12r\n\x0bScoreTarget\x12\x30.beamstep.v1.CaptioningServiceScoreTargetRequest\x1a\x31.beamstep.v1.CaptioningServiceScoreTargetResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,11 +35,19 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CAPTIONIMAGEREQUEST']._serialized_start=73
   _globals['_CAPTIONIMAGEREQUEST']._serialized_end=194
   _globals['_CAPTIONIMAGERESPONSE']._serialized_start=197
-  _globals['_CAPTIONIMAGERESPONSE']._serialized_end=406
-  _globals['_CAPTIONHYPOTHESIS']._serialized_start=408
-  _globals['_CAPTIONHYPOTHESIS']._serialized_end=485
-  _globals['_ATTENTIONGRID']._serialized_start=487
-  _globals['_ATTENTIONGRID']._serialized_end=543
-  _globals['_CAPTIONINGSERVICE']._serialized_start=545
-  _globals['_CAPTIONINGSERVICE']._serialized_end=649
+  _globals['_CAPTIONIMAGERESPONSE']._serialized_end=432
+  _globals['_CAPTIONHYPOTHESIS']._serialized_start=434
+  _globals['_CAPTIONHYPOTHESIS']._serialized_end=511
+  _globals['_ATTENTIONGRID']._serialized_start=513
+  _globals['_ATTENTIONGRID']._serialized_end=569
+  _globals['_STREAMCAPTIONIMAGEREQUEST']._serialized_start=571
+  _globals['_STREAMCAPTIONIMAGEREQUEST']._serialized_end=698
+  _globals['_STREAMCAPTIONIMAGERESPONSE']._serialized_start=701
+  _globals['_STREAMCAPTIONIMAGERESPONSE']._serialized_end=846
+  _globals['_CAPTIONINGSERVICESCORETARGETREQUEST']._serialized_start=849
+  _globals['_CAPTIONINGSERVICESCORETARGETREQUEST']._serialized_end=1002
+  _globals['_CAPTIONINGSERVICESCORETARGETRESPONSE']._serialized_start=1005
+  _globals['_CAPTIONINGSERVICESCORETARGETRESPONSE']._serialized_end=1219
+  _globals['_CAPTIONINGSERVICE']._serialized_start=1222
+  _globals['_CAPTIONINGSERVICE']._serialized_end=1547
 # @@protoc_insertion_point(module_scope)

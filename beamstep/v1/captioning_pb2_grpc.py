@@ -40,6 +40,16 @@ class CaptioningServiceStub:
                 request_serializer=beamstep_dot_v1_dot_captioning__pb2.CaptionImageRequest.SerializeToString,
                 response_deserializer=beamstep_dot_v1_dot_captioning__pb2.CaptionImageResponse.FromString,
                 _registered_method=True)
+        self.StreamCaptionImage = channel.unary_stream(
+                '/beamstep.v1.CaptioningService/StreamCaptionImage',
+                request_serializer=beamstep_dot_v1_dot_captioning__pb2.StreamCaptionImageRequest.SerializeToString,
+                response_deserializer=beamstep_dot_v1_dot_captioning__pb2.StreamCaptionImageResponse.FromString,
+                _registered_method=True)
+        self.ScoreTarget = channel.unary_unary(
+                '/beamstep.v1.CaptioningService/ScoreTarget',
+                request_serializer=beamstep_dot_v1_dot_captioning__pb2.CaptioningServiceScoreTargetRequest.SerializeToString,
+                response_deserializer=beamstep_dot_v1_dot_captioning__pb2.CaptioningServiceScoreTargetResponse.FromString,
+                _registered_method=True)
 
 
 class CaptioningServiceServicer:
@@ -48,7 +58,22 @@ class CaptioningServiceServicer:
 
     def CaptionImage(self, request, context):
         """Captions one image; hypotheses come best first. INVALID_ARGUMENT names the field at fault, NOT_FOUND an unknown model,
-        RESOURCE_EXHAUSTED a full queue or a message over the limit, UNAVAILABLE a server that is starting or draining. Safe to retry.
+        RESOURCE_EXHAUSTED a full queue (google.rpc.RetryInfo in the details says when to try again) or a message over the limit,
+        UNAVAILABLE a server that is starting or draining, DEADLINE_EXCEEDED a deadline that has passed or cannot be met. Safe to retry.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StreamCaptionImage(self, request, context):
+        """Captions one image and says what is already certain while it goes. The same statuses as CaptionImage.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ScoreTarget(self, request, context):
+        """Says how likely a given caption is. The same statuses as CaptionImage. Safe to retry.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -61,6 +86,16 @@ def add_CaptioningServiceServicer_to_server(servicer, server):
                     servicer.CaptionImage,
                     request_deserializer=beamstep_dot_v1_dot_captioning__pb2.CaptionImageRequest.FromString,
                     response_serializer=beamstep_dot_v1_dot_captioning__pb2.CaptionImageResponse.SerializeToString,
+            ),
+            'StreamCaptionImage': grpc.unary_stream_rpc_method_handler(
+                    servicer.StreamCaptionImage,
+                    request_deserializer=beamstep_dot_v1_dot_captioning__pb2.StreamCaptionImageRequest.FromString,
+                    response_serializer=beamstep_dot_v1_dot_captioning__pb2.StreamCaptionImageResponse.SerializeToString,
+            ),
+            'ScoreTarget': grpc.unary_unary_rpc_method_handler(
+                    servicer.ScoreTarget,
+                    request_deserializer=beamstep_dot_v1_dot_captioning__pb2.CaptioningServiceScoreTargetRequest.FromString,
+                    response_serializer=beamstep_dot_v1_dot_captioning__pb2.CaptioningServiceScoreTargetResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -91,6 +126,60 @@ class CaptioningService:
             '/beamstep.v1.CaptioningService/CaptionImage',
             beamstep_dot_v1_dot_captioning__pb2.CaptionImageRequest.SerializeToString,
             beamstep_dot_v1_dot_captioning__pb2.CaptionImageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StreamCaptionImage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/beamstep.v1.CaptioningService/StreamCaptionImage',
+            beamstep_dot_v1_dot_captioning__pb2.StreamCaptionImageRequest.SerializeToString,
+            beamstep_dot_v1_dot_captioning__pb2.StreamCaptionImageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ScoreTarget(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/beamstep.v1.CaptioningService/ScoreTarget',
+            beamstep_dot_v1_dot_captioning__pb2.CaptioningServiceScoreTargetRequest.SerializeToString,
+            beamstep_dot_v1_dot_captioning__pb2.CaptioningServiceScoreTargetResponse.FromString,
             options,
             channel_credentials,
             insecure,

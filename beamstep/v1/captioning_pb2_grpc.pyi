@@ -35,8 +35,13 @@ class CaptioningServiceStub:
     def __new__(cls, channel: _aio.Channel) -> CaptioningServiceAsyncStub: ...
     CaptionImage: _grpc.UnaryUnaryMultiCallable[_captioning_pb2.CaptionImageRequest, _captioning_pb2.CaptionImageResponse]
     """Captions one image; hypotheses come best first. INVALID_ARGUMENT names the field at fault, NOT_FOUND an unknown model,
-    RESOURCE_EXHAUSTED a full queue or a message over the limit, UNAVAILABLE a server that is starting or draining. Safe to retry.
+    RESOURCE_EXHAUSTED a full queue (google.rpc.RetryInfo in the details says when to try again) or a message over the limit,
+    UNAVAILABLE a server that is starting or draining, DEADLINE_EXCEEDED a deadline that has passed or cannot be met. Safe to retry.
     """
+    StreamCaptionImage: _grpc.UnaryStreamMultiCallable[_captioning_pb2.StreamCaptionImageRequest, _captioning_pb2.StreamCaptionImageResponse]
+    """Captions one image and says what is already certain while it goes. The same statuses as CaptionImage."""
+    ScoreTarget: _grpc.UnaryUnaryMultiCallable[_captioning_pb2.CaptioningServiceScoreTargetRequest, _captioning_pb2.CaptioningServiceScoreTargetResponse]
+    """Says how likely a given caption is. The same statuses as CaptionImage. Safe to retry."""
 
 @_typing.type_check_only
 class CaptioningServiceAsyncStub(CaptioningServiceStub):
@@ -45,8 +50,13 @@ class CaptioningServiceAsyncStub(CaptioningServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     CaptionImage: _aio.UnaryUnaryMultiCallable[_captioning_pb2.CaptionImageRequest, _captioning_pb2.CaptionImageResponse]  # type: ignore[assignment]
     """Captions one image; hypotheses come best first. INVALID_ARGUMENT names the field at fault, NOT_FOUND an unknown model,
-    RESOURCE_EXHAUSTED a full queue or a message over the limit, UNAVAILABLE a server that is starting or draining. Safe to retry.
+    RESOURCE_EXHAUSTED a full queue (google.rpc.RetryInfo in the details says when to try again) or a message over the limit,
+    UNAVAILABLE a server that is starting or draining, DEADLINE_EXCEEDED a deadline that has passed or cannot be met. Safe to retry.
     """
+    StreamCaptionImage: _aio.UnaryStreamMultiCallable[_captioning_pb2.StreamCaptionImageRequest, _captioning_pb2.StreamCaptionImageResponse]  # type: ignore[assignment]
+    """Captions one image and says what is already certain while it goes. The same statuses as CaptionImage."""
+    ScoreTarget: _aio.UnaryUnaryMultiCallable[_captioning_pb2.CaptioningServiceScoreTargetRequest, _captioning_pb2.CaptioningServiceScoreTargetResponse]  # type: ignore[assignment]
+    """Says how likely a given caption is. The same statuses as CaptionImage. Safe to retry."""
 
 class CaptioningServiceServicer(metaclass=_abc_1.ABCMeta):
     """Says in words what an image shows."""
@@ -58,7 +68,24 @@ class CaptioningServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_captioning_pb2.CaptionImageResponse, _abc.Awaitable[_captioning_pb2.CaptionImageResponse]]:
         """Captions one image; hypotheses come best first. INVALID_ARGUMENT names the field at fault, NOT_FOUND an unknown model,
-        RESOURCE_EXHAUSTED a full queue or a message over the limit, UNAVAILABLE a server that is starting or draining. Safe to retry.
+        RESOURCE_EXHAUSTED a full queue (google.rpc.RetryInfo in the details says when to try again) or a message over the limit,
+        UNAVAILABLE a server that is starting or draining, DEADLINE_EXCEEDED a deadline that has passed or cannot be met. Safe to retry.
         """
+
+    @_abc_1.abstractmethod
+    def StreamCaptionImage(
+        self,
+        request: _captioning_pb2.StreamCaptionImageRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_captioning_pb2.StreamCaptionImageResponse], _abc.AsyncIterator[_captioning_pb2.StreamCaptionImageResponse]]:
+        """Captions one image and says what is already certain while it goes. The same statuses as CaptionImage."""
+
+    @_abc_1.abstractmethod
+    def ScoreTarget(
+        self,
+        request: _captioning_pb2.CaptioningServiceScoreTargetRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_captioning_pb2.CaptioningServiceScoreTargetResponse, _abc.Awaitable[_captioning_pb2.CaptioningServiceScoreTargetResponse]]:
+        """Says how likely a given caption is. The same statuses as CaptionImage. Safe to retry."""
 
 def add_CaptioningServiceServicer_to_server(servicer: CaptioningServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -28,8 +28,9 @@ if _version_not_supported:
 class PointingServiceStub:
     """Answers questions about a set of points in the plane by pointing at its members (Vinyals et al. 2015).
     Coordinates may have any scale: the server moves and scales each set into the unit square.
-    All calls: INVALID_ARGUMENT names the field at fault, NOT_FOUND an unknown model, RESOURCE_EXHAUSTED a full queue,
-    UNAVAILABLE a server that is starting or draining. All are safe to retry.
+    All calls: INVALID_ARGUMENT names the field at fault, NOT_FOUND an unknown model, RESOURCE_EXHAUSTED a full queue
+    (google.rpc.RetryInfo in the details says when to try again), UNAVAILABLE a server that is starting or draining,
+    DEADLINE_EXCEEDED a deadline that has passed or cannot be met. All are safe to retry.
     """
 
     def __init__(self, channel):
@@ -53,13 +54,19 @@ class PointingServiceStub:
                 request_serializer=beamstep_dot_v1_dot_pointing__pb2.FindTourRequest.SerializeToString,
                 response_deserializer=beamstep_dot_v1_dot_pointing__pb2.FindTourResponse.FromString,
                 _registered_method=True)
+        self.ScoreTarget = channel.unary_unary(
+                '/beamstep.v1.PointingService/ScoreTarget',
+                request_serializer=beamstep_dot_v1_dot_pointing__pb2.PointingServiceScoreTargetRequest.SerializeToString,
+                response_deserializer=beamstep_dot_v1_dot_pointing__pb2.PointingServiceScoreTargetResponse.FromString,
+                _registered_method=True)
 
 
 class PointingServiceServicer:
     """Answers questions about a set of points in the plane by pointing at its members (Vinyals et al. 2015).
     Coordinates may have any scale: the server moves and scales each set into the unit square.
-    All calls: INVALID_ARGUMENT names the field at fault, NOT_FOUND an unknown model, RESOURCE_EXHAUSTED a full queue,
-    UNAVAILABLE a server that is starting or draining. All are safe to retry.
+    All calls: INVALID_ARGUMENT names the field at fault, NOT_FOUND an unknown model, RESOURCE_EXHAUSTED a full queue
+    (google.rpc.RetryInfo in the details says when to try again), UNAVAILABLE a server that is starting or draining,
+    DEADLINE_EXCEEDED a deadline that has passed or cannot be met. All are safe to retry.
     """
 
     def FindConvexHull(self, request, context):
@@ -83,6 +90,13 @@ class PointingServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ScoreTarget(self, request, context):
+        """Says how likely a given answer is: a hull, a triangulation or a tour.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_PointingServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -101,6 +115,11 @@ def add_PointingServiceServicer_to_server(servicer, server):
                     request_deserializer=beamstep_dot_v1_dot_pointing__pb2.FindTourRequest.FromString,
                     response_serializer=beamstep_dot_v1_dot_pointing__pb2.FindTourResponse.SerializeToString,
             ),
+            'ScoreTarget': grpc.unary_unary_rpc_method_handler(
+                    servicer.ScoreTarget,
+                    request_deserializer=beamstep_dot_v1_dot_pointing__pb2.PointingServiceScoreTargetRequest.FromString,
+                    response_serializer=beamstep_dot_v1_dot_pointing__pb2.PointingServiceScoreTargetResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'beamstep.v1.PointingService', rpc_method_handlers)
@@ -112,8 +131,9 @@ def add_PointingServiceServicer_to_server(servicer, server):
 class PointingService:
     """Answers questions about a set of points in the plane by pointing at its members (Vinyals et al. 2015).
     Coordinates may have any scale: the server moves and scales each set into the unit square.
-    All calls: INVALID_ARGUMENT names the field at fault, NOT_FOUND an unknown model, RESOURCE_EXHAUSTED a full queue,
-    UNAVAILABLE a server that is starting or draining. All are safe to retry.
+    All calls: INVALID_ARGUMENT names the field at fault, NOT_FOUND an unknown model, RESOURCE_EXHAUSTED a full queue
+    (google.rpc.RetryInfo in the details says when to try again), UNAVAILABLE a server that is starting or draining,
+    DEADLINE_EXCEEDED a deadline that has passed or cannot be met. All are safe to retry.
     """
 
     @staticmethod
@@ -187,6 +207,33 @@ class PointingService:
             '/beamstep.v1.PointingService/FindTour',
             beamstep_dot_v1_dot_pointing__pb2.FindTourRequest.SerializeToString,
             beamstep_dot_v1_dot_pointing__pb2.FindTourResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ScoreTarget(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/beamstep.v1.PointingService/ScoreTarget',
+            beamstep_dot_v1_dot_pointing__pb2.PointingServiceScoreTargetRequest.SerializeToString,
+            beamstep_dot_v1_dot_pointing__pb2.PointingServiceScoreTargetResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -29,8 +29,9 @@ GRPC_VERSION: str
 class PointingServiceStub:
     """Answers questions about a set of points in the plane by pointing at its members (Vinyals et al. 2015).
     Coordinates may have any scale: the server moves and scales each set into the unit square.
-    All calls: INVALID_ARGUMENT names the field at fault, NOT_FOUND an unknown model, RESOURCE_EXHAUSTED a full queue,
-    UNAVAILABLE a server that is starting or draining. All are safe to retry.
+    All calls: INVALID_ARGUMENT names the field at fault, NOT_FOUND an unknown model, RESOURCE_EXHAUSTED a full queue
+    (google.rpc.RetryInfo in the details says when to try again), UNAVAILABLE a server that is starting or draining,
+    DEADLINE_EXCEEDED a deadline that has passed or cannot be met. All are safe to retry.
     """
 
     @_typing.overload
@@ -43,13 +44,16 @@ class PointingServiceStub:
     """Finds the Delaunay triangulation of the points."""
     FindTour: _grpc.UnaryUnaryMultiCallable[_pointing_pb2.FindTourRequest, _pointing_pb2.FindTourResponse]
     """Finds a short closed tour through all points."""
+    ScoreTarget: _grpc.UnaryUnaryMultiCallable[_pointing_pb2.PointingServiceScoreTargetRequest, _pointing_pb2.PointingServiceScoreTargetResponse]
+    """Says how likely a given answer is: a hull, a triangulation or a tour."""
 
 @_typing.type_check_only
 class PointingServiceAsyncStub(PointingServiceStub):
     """Answers questions about a set of points in the plane by pointing at its members (Vinyals et al. 2015).
     Coordinates may have any scale: the server moves and scales each set into the unit square.
-    All calls: INVALID_ARGUMENT names the field at fault, NOT_FOUND an unknown model, RESOURCE_EXHAUSTED a full queue,
-    UNAVAILABLE a server that is starting or draining. All are safe to retry.
+    All calls: INVALID_ARGUMENT names the field at fault, NOT_FOUND an unknown model, RESOURCE_EXHAUSTED a full queue
+    (google.rpc.RetryInfo in the details says when to try again), UNAVAILABLE a server that is starting or draining,
+    DEADLINE_EXCEEDED a deadline that has passed or cannot be met. All are safe to retry.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -59,12 +63,15 @@ class PointingServiceAsyncStub(PointingServiceStub):
     """Finds the Delaunay triangulation of the points."""
     FindTour: _aio.UnaryUnaryMultiCallable[_pointing_pb2.FindTourRequest, _pointing_pb2.FindTourResponse]  # type: ignore[assignment]
     """Finds a short closed tour through all points."""
+    ScoreTarget: _aio.UnaryUnaryMultiCallable[_pointing_pb2.PointingServiceScoreTargetRequest, _pointing_pb2.PointingServiceScoreTargetResponse]  # type: ignore[assignment]
+    """Says how likely a given answer is: a hull, a triangulation or a tour."""
 
 class PointingServiceServicer(metaclass=_abc_1.ABCMeta):
     """Answers questions about a set of points in the plane by pointing at its members (Vinyals et al. 2015).
     Coordinates may have any scale: the server moves and scales each set into the unit square.
-    All calls: INVALID_ARGUMENT names the field at fault, NOT_FOUND an unknown model, RESOURCE_EXHAUSTED a full queue,
-    UNAVAILABLE a server that is starting or draining. All are safe to retry.
+    All calls: INVALID_ARGUMENT names the field at fault, NOT_FOUND an unknown model, RESOURCE_EXHAUSTED a full queue
+    (google.rpc.RetryInfo in the details says when to try again), UNAVAILABLE a server that is starting or draining,
+    DEADLINE_EXCEEDED a deadline that has passed or cannot be met. All are safe to retry.
     """
 
     @_abc_1.abstractmethod
@@ -90,5 +97,13 @@ class PointingServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_pointing_pb2.FindTourResponse, _abc.Awaitable[_pointing_pb2.FindTourResponse]]:
         """Finds a short closed tour through all points."""
+
+    @_abc_1.abstractmethod
+    def ScoreTarget(
+        self,
+        request: _pointing_pb2.PointingServiceScoreTargetRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_pointing_pb2.PointingServiceScoreTargetResponse, _abc.Awaitable[_pointing_pb2.PointingServiceScoreTargetResponse]]:
+        """Says how likely a given answer is: a hull, a triangulation or a tour."""
 
 def add_PointingServiceServicer_to_server(servicer: PointingServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

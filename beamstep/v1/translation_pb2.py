@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from beamstep.v1 import decoding_pb2 as beamstep_dot_v1_dot_decoding__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x62\x65\x61mstep/v1/translation.proto\x12\x0b\x62\x65\x61mstep.v1\x1a\x1a\x62\x65\x61mstep/v1/decoding.proto\"y\n\x14TranslateTextRequest\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x15\n\rmodel_version\x18\x03 \x01(\t\x12-\n\x07options\x18\x04 \x01(\x0b\x32\x1c.beamstep.v1.DecodingOptions\"\xb9\x01\n\x15TranslateTextResponse\x12\x36\n\nhypotheses\x18\x01 \x03(\x0b\x32\".beamstep.v1.TranslationHypothesis\x12*\n\x05model\x18\x02 \x01(\x0b\x32\x1b.beamstep.v1.ModelReference\x12%\n\x07timings\x18\x03 \x01(\x0b\x32\x14.beamstep.v1.Timings\x12\x15\n\rsource_pieces\x18\x04 \x03(\t\"N\n\x15TranslationHypothesis\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\'\n\x08\x64\x65\x63oding\x18\x02 \x01(\x0b\x32\x15.beamstep.v1.Decoding2l\n\x12TranslationService\x12V\n\rTranslateText\x12!.beamstep.v1.TranslateTextRequest\x1a\".beamstep.v1.TranslateTextResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x62\x65\x61mstep/v1/translation.proto\x12\x0b\x62\x65\x61mstep.v1\x1a\x1a\x62\x65\x61mstep/v1/decoding.proto\"y\n\x14TranslateTextRequest\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x15\n\rmodel_version\x18\x03 \x01(\t\x12-\n\x07options\x18\x04 \x01(\x0b\x32\x1c.beamstep.v1.DecodingOptions\"\xd3\x01\n\x15TranslateTextResponse\x12\x36\n\nhypotheses\x18\x01 \x03(\x0b\x32\".beamstep.v1.TranslationHypothesis\x12*\n\x05model\x18\x02 \x01(\x0b\x32\x1b.beamstep.v1.ModelReference\x12%\n\x07timings\x18\x03 \x01(\x0b\x32\x14.beamstep.v1.Timings\x12\x15\n\rsource_pieces\x18\x04 \x03(\t\x12\x18\n\x10\x64\x65\x61\x64line_reached\x18\x05 \x01(\x08\"N\n\x15TranslationHypothesis\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\'\n\x08\x64\x65\x63oding\x18\x02 \x01(\x0b\x32\x15.beamstep.v1.Decoding\"\x7f\n\x1aStreamTranslateTextRequest\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x15\n\rmodel_version\x18\x03 \x01(\t\x12-\n\x07options\x18\x04 \x01(\x0b\x32\x1c.beamstep.v1.DecodingOptions\"\x93\x01\n\x1bStreamTranslateTextResponse\x12\x16\n\x0e\x63ommitted_text\x18\x01 \x01(\t\x12\x16\n\x0etentative_text\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x05\x12\x32\n\x06\x61nswer\x18\x04 \x01(\x0b\x32\".beamstep.v1.TranslateTextResponse\"\x99\x01\n$TranslationServiceScoreTargetRequest\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x0e\n\x06target\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\x12\x15\n\rmodel_version\x18\x04 \x01(\t\x12-\n\x07options\x18\x05 \x01(\x0b\x32\x1c.beamstep.v1.DecodingOptions\"\xba\x01\n%TranslationServiceScoreTargetResponse\x12\'\n\x08\x64\x65\x63oding\x18\x01 \x01(\x0b\x32\x15.beamstep.v1.Decoding\x12*\n\x05model\x18\x02 \x01(\x0b\x32\x1b.beamstep.v1.ModelReference\x12%\n\x07timings\x18\x03 \x01(\x0b\x32\x14.beamstep.v1.Timings\x12\x15\n\rsource_pieces\x18\x04 \x03(\t2\xce\x02\n\x12TranslationService\x12V\n\rTranslateText\x12!.beamstep.v1.TranslateTextRequest\x1a\".beamstep.v1.TranslateTextResponse\x12j\n\x13StreamTranslateText\x12\'.beamstep.v1.StreamTranslateTextRequest\x1a(.beamstep.v1.StreamTranslateTextResponse0\x01\x12t\n\x0bScoreTarget\x12\x31.beamstep.v1.TranslationServiceScoreTargetRequest\x1a\x32.beamstep.v1.TranslationServiceScoreTargetResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,9 +35,17 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TRANSLATETEXTREQUEST']._serialized_start=74
   _globals['_TRANSLATETEXTREQUEST']._serialized_end=195
   _globals['_TRANSLATETEXTRESPONSE']._serialized_start=198
-  _globals['_TRANSLATETEXTRESPONSE']._serialized_end=383
-  _globals['_TRANSLATIONHYPOTHESIS']._serialized_start=385
-  _globals['_TRANSLATIONHYPOTHESIS']._serialized_end=463
-  _globals['_TRANSLATIONSERVICE']._serialized_start=465
-  _globals['_TRANSLATIONSERVICE']._serialized_end=573
+  _globals['_TRANSLATETEXTRESPONSE']._serialized_end=409
+  _globals['_TRANSLATIONHYPOTHESIS']._serialized_start=411
+  _globals['_TRANSLATIONHYPOTHESIS']._serialized_end=489
+  _globals['_STREAMTRANSLATETEXTREQUEST']._serialized_start=491
+  _globals['_STREAMTRANSLATETEXTREQUEST']._serialized_end=618
+  _globals['_STREAMTRANSLATETEXTRESPONSE']._serialized_start=621
+  _globals['_STREAMTRANSLATETEXTRESPONSE']._serialized_end=768
+  _globals['_TRANSLATIONSERVICESCORETARGETREQUEST']._serialized_start=771
+  _globals['_TRANSLATIONSERVICESCORETARGETREQUEST']._serialized_end=924
+  _globals['_TRANSLATIONSERVICESCORETARGETRESPONSE']._serialized_start=927
+  _globals['_TRANSLATIONSERVICESCORETARGETRESPONSE']._serialized_end=1113
+  _globals['_TRANSLATIONSERVICE']._serialized_start=1116
+  _globals['_TRANSLATIONSERVICE']._serialized_end=1450
 # @@protoc_insertion_point(module_scope)

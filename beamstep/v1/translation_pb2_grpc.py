@@ -40,6 +40,16 @@ class TranslationServiceStub:
                 request_serializer=beamstep_dot_v1_dot_translation__pb2.TranslateTextRequest.SerializeToString,
                 response_deserializer=beamstep_dot_v1_dot_translation__pb2.TranslateTextResponse.FromString,
                 _registered_method=True)
+        self.StreamTranslateText = channel.unary_stream(
+                '/beamstep.v1.TranslationService/StreamTranslateText',
+                request_serializer=beamstep_dot_v1_dot_translation__pb2.StreamTranslateTextRequest.SerializeToString,
+                response_deserializer=beamstep_dot_v1_dot_translation__pb2.StreamTranslateTextResponse.FromString,
+                _registered_method=True)
+        self.ScoreTarget = channel.unary_unary(
+                '/beamstep.v1.TranslationService/ScoreTarget',
+                request_serializer=beamstep_dot_v1_dot_translation__pb2.TranslationServiceScoreTargetRequest.SerializeToString,
+                response_deserializer=beamstep_dot_v1_dot_translation__pb2.TranslationServiceScoreTargetResponse.FromString,
+                _registered_method=True)
 
 
 class TranslationServiceServicer:
@@ -48,7 +58,22 @@ class TranslationServiceServicer:
 
     def TranslateText(self, request, context):
         """Translates one text; hypotheses come best first. INVALID_ARGUMENT names the field at fault, NOT_FOUND an unknown model,
-        RESOURCE_EXHAUSTED a full queue, UNAVAILABLE a server that is starting or draining. Safe to retry.
+        RESOURCE_EXHAUSTED a full queue (google.rpc.RetryInfo in the details says when to try again), UNAVAILABLE a server that is
+        starting or draining, DEADLINE_EXCEEDED a deadline that has passed or cannot be met. Safe to retry.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StreamTranslateText(self, request, context):
+        """Translates one text and says what is already certain while it goes. The same statuses as TranslateText.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ScoreTarget(self, request, context):
+        """Says how likely a given translation is. The same statuses as TranslateText. Safe to retry.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -61,6 +86,16 @@ def add_TranslationServiceServicer_to_server(servicer, server):
                     servicer.TranslateText,
                     request_deserializer=beamstep_dot_v1_dot_translation__pb2.TranslateTextRequest.FromString,
                     response_serializer=beamstep_dot_v1_dot_translation__pb2.TranslateTextResponse.SerializeToString,
+            ),
+            'StreamTranslateText': grpc.unary_stream_rpc_method_handler(
+                    servicer.StreamTranslateText,
+                    request_deserializer=beamstep_dot_v1_dot_translation__pb2.StreamTranslateTextRequest.FromString,
+                    response_serializer=beamstep_dot_v1_dot_translation__pb2.StreamTranslateTextResponse.SerializeToString,
+            ),
+            'ScoreTarget': grpc.unary_unary_rpc_method_handler(
+                    servicer.ScoreTarget,
+                    request_deserializer=beamstep_dot_v1_dot_translation__pb2.TranslationServiceScoreTargetRequest.FromString,
+                    response_serializer=beamstep_dot_v1_dot_translation__pb2.TranslationServiceScoreTargetResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -91,6 +126,60 @@ class TranslationService:
             '/beamstep.v1.TranslationService/TranslateText',
             beamstep_dot_v1_dot_translation__pb2.TranslateTextRequest.SerializeToString,
             beamstep_dot_v1_dot_translation__pb2.TranslateTextResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StreamTranslateText(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/beamstep.v1.TranslationService/StreamTranslateText',
+            beamstep_dot_v1_dot_translation__pb2.StreamTranslateTextRequest.SerializeToString,
+            beamstep_dot_v1_dot_translation__pb2.StreamTranslateTextResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ScoreTarget(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/beamstep.v1.TranslationService/ScoreTarget',
+            beamstep_dot_v1_dot_translation__pb2.TranslationServiceScoreTargetRequest.SerializeToString,
+            beamstep_dot_v1_dot_translation__pb2.TranslationServiceScoreTargetResponse.FromString,
             options,
             channel_credentials,
             insecure,

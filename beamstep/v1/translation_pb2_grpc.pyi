@@ -35,8 +35,13 @@ class TranslationServiceStub:
     def __new__(cls, channel: _aio.Channel) -> TranslationServiceAsyncStub: ...
     TranslateText: _grpc.UnaryUnaryMultiCallable[_translation_pb2.TranslateTextRequest, _translation_pb2.TranslateTextResponse]
     """Translates one text; hypotheses come best first. INVALID_ARGUMENT names the field at fault, NOT_FOUND an unknown model,
-    RESOURCE_EXHAUSTED a full queue, UNAVAILABLE a server that is starting or draining. Safe to retry.
+    RESOURCE_EXHAUSTED a full queue (google.rpc.RetryInfo in the details says when to try again), UNAVAILABLE a server that is
+    starting or draining, DEADLINE_EXCEEDED a deadline that has passed or cannot be met. Safe to retry.
     """
+    StreamTranslateText: _grpc.UnaryStreamMultiCallable[_translation_pb2.StreamTranslateTextRequest, _translation_pb2.StreamTranslateTextResponse]
+    """Translates one text and says what is already certain while it goes. The same statuses as TranslateText."""
+    ScoreTarget: _grpc.UnaryUnaryMultiCallable[_translation_pb2.TranslationServiceScoreTargetRequest, _translation_pb2.TranslationServiceScoreTargetResponse]
+    """Says how likely a given translation is. The same statuses as TranslateText. Safe to retry."""
 
 @_typing.type_check_only
 class TranslationServiceAsyncStub(TranslationServiceStub):
@@ -45,8 +50,13 @@ class TranslationServiceAsyncStub(TranslationServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     TranslateText: _aio.UnaryUnaryMultiCallable[_translation_pb2.TranslateTextRequest, _translation_pb2.TranslateTextResponse]  # type: ignore[assignment]
     """Translates one text; hypotheses come best first. INVALID_ARGUMENT names the field at fault, NOT_FOUND an unknown model,
-    RESOURCE_EXHAUSTED a full queue, UNAVAILABLE a server that is starting or draining. Safe to retry.
+    RESOURCE_EXHAUSTED a full queue (google.rpc.RetryInfo in the details says when to try again), UNAVAILABLE a server that is
+    starting or draining, DEADLINE_EXCEEDED a deadline that has passed or cannot be met. Safe to retry.
     """
+    StreamTranslateText: _aio.UnaryStreamMultiCallable[_translation_pb2.StreamTranslateTextRequest, _translation_pb2.StreamTranslateTextResponse]  # type: ignore[assignment]
+    """Translates one text and says what is already certain while it goes. The same statuses as TranslateText."""
+    ScoreTarget: _aio.UnaryUnaryMultiCallable[_translation_pb2.TranslationServiceScoreTargetRequest, _translation_pb2.TranslationServiceScoreTargetResponse]  # type: ignore[assignment]
+    """Says how likely a given translation is. The same statuses as TranslateText. Safe to retry."""
 
 class TranslationServiceServicer(metaclass=_abc_1.ABCMeta):
     """Translates text from one language to another."""
@@ -58,7 +68,24 @@ class TranslationServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_translation_pb2.TranslateTextResponse, _abc.Awaitable[_translation_pb2.TranslateTextResponse]]:
         """Translates one text; hypotheses come best first. INVALID_ARGUMENT names the field at fault, NOT_FOUND an unknown model,
-        RESOURCE_EXHAUSTED a full queue, UNAVAILABLE a server that is starting or draining. Safe to retry.
+        RESOURCE_EXHAUSTED a full queue (google.rpc.RetryInfo in the details says when to try again), UNAVAILABLE a server that is
+        starting or draining, DEADLINE_EXCEEDED a deadline that has passed or cannot be met. Safe to retry.
         """
+
+    @_abc_1.abstractmethod
+    def StreamTranslateText(
+        self,
+        request: _translation_pb2.StreamTranslateTextRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_translation_pb2.StreamTranslateTextResponse], _abc.AsyncIterator[_translation_pb2.StreamTranslateTextResponse]]:
+        """Translates one text and says what is already certain while it goes. The same statuses as TranslateText."""
+
+    @_abc_1.abstractmethod
+    def ScoreTarget(
+        self,
+        request: _translation_pb2.TranslationServiceScoreTargetRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_translation_pb2.TranslationServiceScoreTargetResponse, _abc.Awaitable[_translation_pb2.TranslationServiceScoreTargetResponse]]:
+        """Says how likely a given translation is. The same statuses as TranslateText. Safe to retry."""
 
 def add_TranslationServiceServicer_to_server(servicer: TranslationServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
