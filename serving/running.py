@@ -8,18 +8,19 @@ import numpy as np
 from serving.decoding.beam import SearchBatch
 from serving.decoding.constraints import Constraint
 from serving.decoding.options import DecodingOptions, SpecialTokens
-from serving.decoding.request import Finished
+from serving.decoding.request import Finished, Progress
 from serving.decoding.step import Encoded, Model, Tensors
 from serving.memory import MemoryPool
 
 
 @dataclass(frozen=True)
 class Admission:
-    """A request that joins: its id, and how to search for its answer."""
+    """A request that joins: its id, and how to search for its answer; `source_length` 0 is as long as its memory."""
 
     request: int
     options: DecodingOptions
     constraint: Constraint | None
+    source_length: int = 0
 
 
 class RunningBatch:
@@ -48,7 +49,8 @@ class RunningBatch:
         self._states.append(encoded.state)
         for admission, slot, length in zip(admissions, slots, lengths, strict=True):
             self._slots[admission.request] = slot
-            self._search.add(admission.request, slot, admission.options, admission.constraint, length)
+            source_length = admission.source_length or length
+            self._search.add(admission.request, slot, admission.options, admission.constraint, source_length)
 
     def step(self) -> list[Finished]:
         """Run the graph once and take every request one token on; return those that are over, already evicted."""
@@ -66,6 +68,16 @@ class RunningBatch:
         if request in self._slots:
             self._search.remove(request)
             self._memory.release(self._slots.pop(request))
+
+    def stop(self, request: int) -> Finished:
+        """Evict a request before its end, with the best it has found so far; see `SearchBatch.stop`."""
+        finished = self._search.stop(request)
+        self._memory.release(self._slots.pop(request))
+        return finished
+
+    def progress(self, request: int) -> Progress:
+        """Return how far a request has come."""
+        return self._search.progress(request)
 
     def _joined_states(self) -> Tensors:
         """Return all states in one set of tensors; copies only when somebody has joined."""

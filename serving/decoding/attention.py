@@ -17,6 +17,12 @@ class AttentionTrail:
         self._attention: list[FloatArray] = []
         self._parent: list[IntArray] = []
 
+    def copy(self) -> "AttentionTrail":
+        """Return one that goes on apart."""
+        other = AttentionTrail(self._source_length)
+        other._attention, other._parent = self._attention.copy(), self._parent.copy()
+        return other
+
     def record(self, attention: FloatArray, parent: IntArray) -> None:
         """Add one step.
 

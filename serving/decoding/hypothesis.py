@@ -11,6 +11,7 @@ class FinishReason(Enum):
 
     END_OF_SEQUENCE = "the model produced eos"
     MAX_LENGTH = "the maximum length was reached first"
+    DEADLINE = "the deadline came first"
     DEAD_END = "the model and the constraints left no token to go on with"
 
 
@@ -23,8 +24,8 @@ class Hypothesis:
             otherwise.
         token_log_probs: natural log of each token's probability given those before it, one a token.
         log_prob: their sum, accumulated in float64 from left to right.
-        score: `log_prob` divided by the length penalty of `len(tokens)`; hypotheses are ordered by it, those that ended in `eos`
-            before the others.
+        score: `log_prob`, with the repetition penalty, divided by the length penalty of `len(tokens)`, plus the coverage penalty;
+            hypotheses are ordered by it, those that ended in `eos` before the others.
         finish_reason: why it ended.
         attention: (T, S) what each token's row looked at, cut to the request's own source; None when not asked for.
     """

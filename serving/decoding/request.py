@@ -1,15 +1,24 @@
 """One request's part of a search batch that is not an array: what it wants, and what it has found so far."""
 
+import dataclasses
+import functools
+import math
+import operator
 from bisect import insort
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from serving.decoding.attention import AttentionTrail
+from serving.decoding.chooser import Chooser
 from serving.decoding.constraints import Constraint
+from serving.decoding.coverage import Coverage
 from serving.decoding.hypothesis import FinishReason, Hypothesis
 from serving.decoding.options import DecodingOptions
 from serving.decoding.penalties import length_penalty
+from serving.decoding.phrase_beam import PhraseBeam
+from serving.decoding.sampling import Sampler
+from serving.decoding.step import FloatArray, IntArray
 
 
 @dataclass(frozen=True)
@@ -19,7 +28,7 @@ class Finished:
     Attributes:
         request: as given to `add`.
         hypotheses: best first; `hypothesis_count` of them unless the search found fewer, at least one. Empty only when the
-            model gave this request log-probs that are not numbers (NaN or +inf).
+            model gave this request log-probs that are not numbers (NaN or +inf), or when it was stopped before its first step.
         step_count: steps it took part in.
     """
 
@@ -28,22 +37,34 @@ class Finished:
     step_count: int
 
 
+@dataclass(frozen=True)
+class Progress:
+    """How far a running request has come.
+
+    Attributes:
+        tokens: the best hypothesis at the moment, without `eos`.
+        certain: how many of them all hypotheses share from which the best may still come. It never falls, and these tokens
+            never change: every later hypothesis goes on from one of those.
+    """
+
+    tokens: tuple[int, ...]
+    certain: int
+
+
 @dataclass(slots=True)
 class Ending:
     """A hypothesis that has ended, not yet made into an answer.
 
     Attributes:
         score: to compare it with others.
-        log_prob: the sum of `log_probs`.
         tokens: all of them, `eos` included where it was produced.
-        log_probs: one a token.
+        log_probs: one a token, the model's own.
         reason: why it ended.
         step: the request's step at which it ended, from 0.
         rank: the row, counted within the request, that it was at that step.
     """
 
     score: float
-    log_prob: float
     tokens: list[int]
     log_probs: list[float]
     reason: FinishReason
@@ -51,8 +72,17 @@ class Ending:
     rank: int
 
 
+@dataclass
+class Fork:
+    """A request whose alternatives are searched apart: what those that are over have found, and how many are not."""
+
+    running: int
+    found: list[Hypothesis] = field(default_factory=list)
+    faulty: bool = False
+
+
 class Search:
-    """One request's part of the batch that is not an array: what it found so far."""
+    """One search: a request's, or that of one of its alternatives."""
 
     def __init__(
         self,
@@ -68,12 +98,53 @@ class Search:
         self.constraint = constraint
         self.joined = 0  # the turn of its first step
         self.start = 0  # its first row at the step before
+        self.forced = options.forced
         self.candidates = options.candidates
-        self.longest_penalty = length_penalty(options.max_length + 1, options.length_penalty)
+        self.places = options.hypothesis_count if options.alternatives else options.beam_size
+        self.first_rows = 1 if options.sampling is None else options.beam_size
+        self.longest_penalty = self.length_penalty(options.max_length + 1)
+        self.most_endings = _most_endings(options)
         self.endings: list[Ending] = []  # the n best that ended in eos, best first
+        self.ended = 0  # how many have ended in eos, those forgotten included
         self.threshold = -np.inf  # the worst score among them once there are n
+        self.attentive = options.attention or options.coverage_penalty > 0
         self.trail = AttentionTrail(source_length)
+        self.coverage = Coverage(source_length) if options.coverage_penalty else None
+        self.phrases = None if options.required is None else PhraseBeam(options.required, options)
+        sampler = None if options.sampling is None else Sampler(options.sampling, options.beam_size)
+        self.chooser: Chooser | None = self.phrases or sampler
+        self.fork: Fork | None = None
         self.faulty = False
+
+    def length_penalty(self, length: int) -> float:
+        """Return what the log-prob of a hypothesis of `length` tokens is divided by."""
+        return length_penalty(length, self.options.length_penalty, self.options.length_normalization)
+
+    def score(self, log_prob: float, length: int, rank: int) -> float:
+        """Return the score of a hypothesis.
+
+        Args:
+            log_prob: its accumulated log-prob, penalties for repetition included.
+            length: its tokens, `eos` included where it was produced.
+            rank: its row at the last step, counted within the request.
+        """
+        score = log_prob / self.length_penalty(length)
+        return score if self.coverage is None else score + self.coverage.penalty(rank, self.options.coverage_penalty)
+
+    def record(self, attention: FloatArray, parent: IntArray, start: int) -> None:
+        """Keep what the rows looked at in one step.
+
+        Args:
+            attention: (rows, S) of its own rows.
+            parent: (rows,) int64, the row of the whole batch that each continues.
+            start: the first of its rows in the whole batch.
+        """
+        parent = parent - self.start
+        if self.options.attention:
+            self.trail.record(attention, parent)
+        if self.coverage is not None:
+            self.coverage.add(attention, parent)
+        self.start = start
 
     def offer(self, ending: Ending) -> None:
         """Add a finished hypothesis better than the threshold; of equal ones the earlier stays ahead."""
@@ -89,5 +160,30 @@ class Search:
         if self.options.attention:
             attention = self.trail.read(ending.step, ending.rank)[: len(ending.tokens)]
         return Hypothesis(
-            tuple(ending.tokens), tuple(ending.log_probs), ending.log_prob, ending.score, ending.reason, attention
+            tuple(ending.tokens),
+            tuple(ending.log_probs),
+            functools.reduce(operator.add, ending.log_probs, 0.0),  # sum() compensates since Python 3.12
+            ending.score,
+            ending.reason,
+            attention,
         )
+
+    def alternative(self, fork: Fork) -> "Search":
+        """Return the search of one alternative, which goes on from here with its share of the places."""
+        options = self.options
+        share = dataclasses.replace(
+            options, beam_size=options.beam_size // options.hypothesis_count, hypothesis_count=1, alternatives=False
+        )
+        other = Search(self.request, self.source, share, self.constraint, 0)
+        other.joined, other.start = self.joined, self.start
+        other.trail = self.trail.copy()
+        other.coverage = None if self.coverage is None else self.coverage.copy()
+        other.fork = fork
+        return other
+
+
+def _most_endings(options: DecodingOptions) -> float:
+    """Return how many hypotheses end a search by having ended."""
+    if options.patience is None:
+        return math.inf
+    return max(options.hypothesis_count, math.ceil(options.patience * options.beam_size))
