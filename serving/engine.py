@@ -2,7 +2,7 @@
 
     engine = Engine(models, limits)         # by key, such as "translation-en-de/1"
     engine.start()
-    ticket = engine.submit(key, inputs, options, constraint, deadline)      # from any thread
+    ticket = engine.submit(key, inputs, options, constraint, deadline=...)  # from any thread
     decoded = ticket.future.result()        # or: await asyncio.wrap_future(ticket.future)
     ticket.cancel()                         # or: cancel the awaiting task; the rows are gone at the next turn
     engine.stop(drain_s=10)
@@ -12,83 +12,23 @@ Whatever a model raises fails the requests that were in that call, and those alo
 """
 
 import itertools
-import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, InvalidStateError
-from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import Self
-
-import numpy as np
-from numpy.typing import NDArray
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Final, Self
 
 from serving.decoding.constraints import Constraint
-from serving.decoding.hypothesis import Hypothesis
 from serving.decoding.options import DecodingOptions
-from serving.decoding.request import Finished
 from serving.decoding.step import Model
-from serving.errors import BeamstepError, Draining, Expired, ModelFault, UnknownModel
-from serving.running import Admission, RunningBatch
-from serving.scheduler import Claim, Leavers, Limits, Scheduler
+from serving.errors import BeamstepError, Draining, Expired, Overloaded, UnknownModel
+from serving.lane import Counters, Lane
+from serving.request import Inputs, OnProgress, Request, Ticket
+from serving.scheduler import Claim, Limits
 
-logger = logging.getLogger(__name__)
-
-Inputs = Mapping[str, NDArray[np.generic]]
-"""One source, as `Model.encode` takes it: no batch axis."""
-
-
-@dataclass(frozen=True)
-class Decoded:
-    """The answer to one request, and where its time went.
-
-    Attributes:
-        hypotheses: best first, at least one.
-        queue_s: from `submit` until its encoding began.
-        encode_s: running the encoder on the batch it was part of.
-        decode_s: from the end of encoding until its search was over.
-        step_count: decoder steps it took part in.
-    """
-
-    hypotheses: tuple[Hypothesis, ...]
-    queue_s: float
-    encode_s: float
-    decode_s: float
-    step_count: int
-
-
-@dataclass(frozen=True)
-class Ticket:
-    """What the submitter holds: a promise of the answer.
-
-    `future` fails with Expired, Draining or ModelFault; cancelling it, or the asyncio future wrapped around it, withdraws the
-    request.
-    """
-
-    future: Future[Decoded]
-
-    def cancel(self) -> bool:
-        """Withdraw the request: no answer will come. Returns whether it was in time."""
-        return self.future.cancel()
-
-
-@dataclass
-class Counters:
-    """What the engine did since it was made; written by it alone, free for anyone to read.
-
-    Every request that was submitted ends in exactly one of finished, cancelled, expired and failed.
-    """
-
-    submitted: int = 0
-    refused: int = 0
-    finished: int = 0
-    cancelled: int = 0
-    expired: int = 0
-    failed: int = 0
-    encoder_runs: int = 0
-    steps: int = 0
-    rows: int = 0  # summed over the steps
+MOST_MADE: Final = 16
+"""How many models that were made for requests, such as ensembles, are kept while nobody uses them."""
 
 
 @dataclass(frozen=True)
@@ -116,18 +56,19 @@ class Engine:
             limits: one for every model, or by key; None takes the defaults of `Limits`.
             clock: seconds; deadlines are told in it.
         """
-        limits = Limits() if limits is None else limits
-        self._lanes = {
-            key: _Lane(model, Scheduler(limits if isinstance(limits, Limits) else limits[key]))
-            for key, model in models.items()
-        }
+        self._limits = Limits() if limits is None else limits
         self._clock = clock
         self._numbers = itertools.count()
-        self._condition = threading.Condition()  # guards the schedulers and the two flags
+        self._condition = threading.Condition()  # guards the lanes, their schedulers and the two flags
         self._accepting = False
         self._halted = False
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self.counters = Counters()
+        self.models: Final = dict(models)
+        self._lanes = {
+            key: self._lane(model, limits if limits is None or isinstance(limits, Limits) else limits[key])
+            for key, model in models.items()
+        }
 
     # ---- from any thread
 
@@ -170,7 +111,12 @@ class Engine:
         inputs: Inputs,
         options: DecodingOptions,
         constraint: Constraint | None = None,
+        *,
         deadline: float | None = None,
+        return_best: bool = False,
+        source_length: int = 0,
+        on_progress: OnProgress | None = None,
+        make: Callable[[], Model] | None = None,
     ) -> Ticket:
         """Queue one request; never waits.
 
@@ -180,20 +126,34 @@ class Engine:
             options: how to search.
             constraint: further tokens that may not be taken.
             deadline: when the answer is of no more use, on the engine's clock (time.monotonic unless told otherwise).
+            return_best: whether to answer with the best so far shortly before the deadline, instead of failing.
+            source_length: positions of the source, which attention is cut to; 0 takes those of its memory.
+            on_progress: told after every step how far the search has come.
+            make: makes the model where there is none of this key yet, of models that are there: an ensemble. It works under the
+                same limits as `models` by default, and may be forgotten when nobody uses it.
 
         Raises:
-            UnknownModel, InvalidRequest (a beam wider than the batch), Overloaded (the queue is full), Draining (not running).
+            UnknownModel, InvalidRequest (a beam wider than the batch), Overloaded (the queue is full), Draining (not running),
+            Expired (the deadline cannot be met, by the quickest work of late).
         """
-        if model not in self._lanes:
-            raise UnknownModel(f"model {model!r} is not loaded; loaded: {', '.join(sorted(self._lanes)) or 'none'}")
-        lane = self._lanes[model]
-        request = _Request(inputs, options, constraint, Future(), self._clock())
+        if model not in self._lanes and make is None:
+            raise UnknownModel(f"model {model!r} is not loaded; loaded: {', '.join(sorted(self.models)) or 'none'}")
+        now = self._clock()
+        request = Request(inputs, options, constraint, source_length, on_progress, Future(), now)
         with self._condition:
             if not self._accepting:
                 raise Draining("the server is starting or shutting down; retry elsewhere")
+            lane = self._lanes.get(model)
+            if lane is None:
+                assert make is not None
+                lane = self._make_lane(model, make)
             number = next(self._numbers)
+            self._check_deadline(lane, request, deadline, return_best=return_best)
             try:
-                lane.scheduler.submit(number, Claim(options.beam_size, deadline))
+                lane.scheduler.submit(number, Claim(options.beam_size, deadline, return_best))
+            except Overloaded as error:
+                self.counters.refused += 1
+                raise Overloaded(str(error), lane.pace.retry_after_s(len(lane.scheduler.waiting))) from None
             except BeamstepError:
                 self.counters.refused += 1
                 raise
@@ -209,7 +169,37 @@ class Engine:
         with self._condition:
             return Load(len(lane.scheduler.waiting), len(lane.scheduler.running), lane.scheduler.rows)
 
-    def _withdraw(self, lane: "_Lane", number: int) -> None:
+    def _check_deadline(self, lane: Lane, request: Request, deadline: float | None, *, return_best: bool) -> None:
+        """Refuse a request that cannot be answered in time even if it were alone and greedy."""
+        if deadline is None:
+            return
+        options = request.options
+        if return_best:
+            needed = lane.pace.least_s(1, 1, 0)
+        else:
+            needed = lane.pace.least_s(options.least_steps, options.max_length + 1, request.source_length)
+        left = deadline - request.submitted
+        if 0 < left < needed:
+            self.counters.hopeless += 1
+            raise Expired(
+                f"the deadline is in {1000 * left:.1f} ms, and the quickest answer takes {1000 * needed:.1f} ms here"
+            )
+
+    def _lane(self, model: Model, limits: Limits | None) -> Lane:
+        return Lane(model, limits or Limits(), self._clock, self._condition, self.counters)
+
+    def _make_lane(self, key: str, make: Callable[[], Model]) -> Lane:
+        """Add a lane for a model that is made of others; the oldest that nobody uses makes room."""
+        made = [other for other in self._lanes if other not in self.models]
+        oldest = made[: max(0, len(made) + 1 - MOST_MADE)]
+        idle = {other for other in oldest if not self._lanes[other].scheduler.busy}
+        limits = self._limits if isinstance(self._limits, Limits) else None
+        # A new dictionary, for the engine's thread may be going through the old one.
+        self._lanes = {other: lane for other, lane in self._lanes.items() if other not in idle}
+        self._lanes[key] = self._lane(make(), limits)
+        return self._lanes[key]
+
+    def _withdraw(self, lane: Lane, number: int) -> None:
         """Let the next turn evict a request that nobody waits for."""
         with self._condition:
             lane.scheduler.withdraw(number)
@@ -223,13 +213,13 @@ class Engine:
             while self._wait_for_work():
                 for lane in self._lanes.values():
                     if lane.scheduler.busy:
-                        self._guarded_turn(lane)
+                        lane.turn()
         finally:
             with self._condition:
                 self._accepting = False
                 left = [(lane, list(lane.requests)) for lane in self._lanes.values()]
             for lane, numbers in left:
-                self._fail(lane, numbers, Draining, "the server shut down before the answer was ready; retry elsewhere")
+                lane.fail(numbers, Draining, "the server shut down before the answer was ready; retry elsewhere")
 
     def _wait_for_work(self) -> bool:
         """Sleep until there is something to do; say whether to go on."""
@@ -239,129 +229,3 @@ class Engine:
                     return False
                 self._condition.wait()
             return not self._halted
-
-    def _guarded_turn(self, lane: "_Lane") -> None:
-        """Take a turn; whatever goes wrong in it fails the requests of this batch, and the engine goes on."""
-        try:
-            self._turn(lane)
-        except Exception as error:
-            with self._condition:
-                begun = [number for number in lane.requests if number not in lane.scheduler.waiting]
-            logger.exception("a turn failed; its %d requests fail, the engine goes on", len(begun))
-            lane.batch = None
-            self._fail(lane, begun, ModelFault, f"the decoder step failed: {error!r}")
-
-    def _turn(self, lane: "_Lane") -> None:
-        """Admit, step, select, emit, evict; for one model."""
-        with self._condition:
-            leavers = lane.scheduler.sweep(self._clock())
-            admitted = lane.scheduler.admit()
-        self._evict(lane, leavers)
-        if admitted:
-            self._admit(lane, admitted)
-        if lane.batch is None:
-            return
-        self.counters.steps += 1
-        self.counters.rows += lane.batch.row_count
-        finished = lane.batch.step()
-        if finished:
-            self._emit(lane, finished)
-            if not lane.batch.request_count:
-                lane.batch = None  # an idle model holds no memory
-
-    def _admit(self, lane: "_Lane", numbers: Sequence[int]) -> None:
-        """Encode what was admitted in one batch, and let its rows join."""
-        requests = [lane.requests[number] for number in numbers]
-        began = self._clock()
-        self.counters.encoder_runs += 1
-        try:
-            encoded = lane.model.encode([request.inputs for request in requests])
-        except Exception as error:
-            logger.exception("encoding failed; its %d requests fail, the engine goes on", len(numbers))
-            self._fail(lane, numbers, ModelFault, f"the encoder failed: {error!r}")
-            return
-        ended = self._clock()
-        for request in requests:
-            request.encode_began, request.encode_ended = began, ended
-        if lane.batch is None:
-            lane.batch = RunningBatch(lane.model, requests[0].options.special)
-        joining = [
-            Admission(number, request.options, request.constraint)
-            for number, request in zip(numbers, requests, strict=True)
-        ]
-        lane.batch.admit(joining, encoded)
-
-    def _emit(self, lane: "_Lane", finished: Sequence[Finished]) -> None:
-        """Answer the requests whose search is over; the batch has evicted them already."""
-        now = self._clock()
-        with self._condition:
-            for over in finished:
-                lane.scheduler.finish(over.request)
-        for over in finished:
-            if not over.hypotheses:
-                sentence = f"the model's log-probs are not numbers at step {over.step_count}"
-                self._fail(lane, [over.request], ModelFault, sentence)
-                continue
-            request = lane.requests.pop(over.request)
-            answer = Decoded(
-                over.hypotheses,
-                request.encode_began - request.submitted,
-                request.encode_ended - request.encode_began,
-                now - request.encode_ended,
-                over.step_count,
-            )
-            self.counters.finished += 1
-            with suppress(InvalidStateError):  # cancelled at the last moment: nobody is waiting
-                request.future.set_result(answer)
-
-    def _evict(self, lane: "_Lane", leavers: Leavers) -> None:
-        """Take those out of the batch who will not be answered."""
-        for number in (*leavers.withdrawn, *leavers.expired):
-            if lane.batch is not None:
-                lane.batch.remove(number)
-        if lane.batch is not None and not lane.batch.request_count:
-            lane.batch = None
-        for number in leavers.withdrawn:  # their futures are cancelled already
-            del lane.requests[number]
-            self.counters.cancelled += 1
-        for number in leavers.expired:
-            self.counters.expired += 1
-            _reject(lane.requests.pop(number), Expired("the deadline passed before the answer was ready"))
-
-    def _fail(self, lane: "_Lane", numbers: Sequence[int], kind: type[BeamstepError], sentence: str) -> None:
-        """Fail requests, wherever they are."""
-        with self._condition:
-            for number in numbers:
-                lane.scheduler.finish(number)
-        for number in numbers:
-            self.counters.failed += 1
-            _reject(lane.requests.pop(number), kind(sentence))
-
-
-@dataclass
-class _Request:
-    """One request and when what happened to it."""
-
-    inputs: Inputs
-    options: DecodingOptions
-    constraint: Constraint | None
-    future: Future[Decoded]
-    submitted: float
-    encode_began: float = 0.0
-    encode_ended: float = 0.0
-
-
-@dataclass
-class _Lane:
-    """One model with its queue, its requests by number, and the batch it is working on, if any."""
-
-    model: Model
-    scheduler: Scheduler
-    batch: RunningBatch | None = None
-    requests: dict[int, _Request] = field(default_factory=dict)
-
-
-def _reject(request: _Request, error: BeamstepError) -> None:
-    """Answer a request with an error, unless nobody waits for it any more."""
-    with suppress(InvalidStateError):
-        request.future.set_exception(error)

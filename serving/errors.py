@@ -20,7 +20,15 @@ class UnknownModel(BeamstepError):  # noqa: N818
 
 
 class Overloaded(BeamstepError):  # noqa: N818
-    """The queue is full: refused at once, retry later."""
+    """The queue is full: refused at once, retry later.
+
+    Attributes:
+        retry_after_s: when a place may be free; None where nothing is known.
+    """
+
+    def __init__(self, message: str, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class Draining(BeamstepError):  # noqa: N818
@@ -28,7 +36,7 @@ class Draining(BeamstepError):  # noqa: N818
 
 
 class Expired(BeamstepError):  # noqa: N818
-    """The caller's own deadline passed while waiting or decoding."""
+    """The caller's own deadline passed while waiting or decoding, or cannot be met."""
 
 
 class ModelFault(BeamstepError):  # noqa: N818

@@ -29,10 +29,17 @@ class Limits:
 
 @dataclass(frozen=True)
 class Claim:
-    """What one request takes up: `rows` of the batch, until `deadline` at the latest (in the caller's clock; None is never)."""
+    """What one request takes up.
+
+    Attributes:
+        rows: of the batch.
+        deadline: until when at the latest, in the caller's clock; None is never.
+        return_best: whether it wants what it has shortly before the deadline; see `Scheduler.due`.
+    """
 
     rows: int
     deadline: float | None
+    return_best: bool = False
 
 
 @dataclass(frozen=True)
@@ -60,6 +67,7 @@ class Scheduler:
         self.rows = 0  # claimed by those running
         self._withdrawn: list[int] = []
         self._next_deadline = math.inf
+        self._next_return = math.inf  # the same of those that want their best by then
 
     @property
     def busy(self) -> bool:
@@ -80,6 +88,8 @@ class Scheduler:
         self.waiting[request] = claim
         if claim.deadline is not None:
             self._next_deadline = min(self._next_deadline, claim.deadline)
+            if claim.return_best:
+                self._next_return = min(self._next_return, claim.deadline)
 
     def withdraw(self, request: int) -> None:
         """Note that nobody wants the answer any more; does nothing when the request is gone already."""
@@ -99,6 +109,16 @@ class Scheduler:
         remaining = (self.waiting | self.running).values()
         self._next_deadline = min((c.deadline for c in remaining if c.deadline is not None), default=math.inf)
         return Leavers(withdrawn, expired)
+
+    def due(self, now: float, lead: float) -> list[int]:
+        """Return the running requests that want their best now, `lead` before their deadlines; they stay until finished."""
+        if now + lead < self._next_return:
+            return []
+        claims = self.waiting | self.running
+        deadlines = {r: c.deadline for r, c in claims.items() if c.return_best and c.deadline is not None}
+        due = [r for r, deadline in deadlines.items() if r in self.running and deadline <= now + lead]
+        self._next_return = min((deadlines[r] for r in deadlines.keys() - set(due)), default=math.inf)
+        return due
 
     def admit(self) -> list[int]:
         """Move those who fit from the queue to the batch, in order of arrival, and return them."""

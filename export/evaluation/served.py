@@ -8,8 +8,9 @@ from typing import Final, Generic, TypeVar
 
 from export.evaluation.lines import BadData
 from serving.decoding.hypothesis import Hypothesis
-from serving.engine import Decoded, Engine
+from serving.engine import Engine
 from serving.errors import InvalidRequest
+from serving.request import Decoded
 from serving.tasks.base import Source, Task
 from serving.tasks.options import RequestedOptions
 
@@ -88,8 +89,8 @@ class Served:
                 refusals[index] = refusal
                 in_flight.append(None)
                 continue
-            options = task.options(self.requested, source)
-            in_flight.append(self.engine.submit(self.key, source.inputs, options, source.constraint).future)
+            plan = task.plan(self.requested, source)
+            in_flight.append(self.engine.submit(self.key, source.inputs, *plan).future)
         while in_flight:
             receive()
         if len(refusals) == len(payloads):

@@ -2,17 +2,103 @@
 
 import asyncio
 import time
-from typing import Any
+from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 import grpc
 
-from serving.decoding.options import DecodingOptions
-from serving.engine import Decoded, Engine
-from serving.errors import Draining
+from beamstep.v1 import decoding_pb2
+from serving.decoding.request import Progress
+from serving.engine import Engine
+from serving.ensemble import Ensemble, Member, joint_inputs
+from serving.errors import Draining, InvalidRequest
 from serving.registry import Registry
-from serving.tasks.base import Source, Task
+from serving.request import Decoded, OnProgress
+from serving.tasks.base import Plan, Source, Task
 
 Context = grpc.aio.ServicerContext[Any, Any]
+AnyTask = TypeVar("AnyTask", bound=Task)
+AnySource = TypeVar("AnySource", bound=Source)
+
+MOST_MEMBERS: Final = 7
+MOST_WEIGHT: Final = 1000.0
+
+
+class NamesModel(Protocol):
+    """Any request that names a model and has decoding options."""
+
+    @property
+    def model(self) -> str:
+        """The bundle's name."""
+
+    @property
+    def model_version(self) -> str:
+        """The bundle's version."""
+
+    @property
+    def options(self) -> decoding_pb2.DecodingOptions:
+        """How to search."""
+
+
+@dataclass(frozen=True)
+class Models(Generic[AnyTask]):
+    """Who is to answer: one model, or several as an ensemble.
+
+    Attributes:
+        tasks: the model that the request names, then the further members of its ensemble.
+        weights: one a task.
+    """
+
+    tasks: tuple[AnyTask, ...]
+    weights: tuple[float, ...]
+
+    @property
+    def first(self) -> AnyTask:
+        """Return the task of the model that the request names."""
+        return self.tasks[0]
+
+    @property
+    def key(self) -> str:
+        """Return the engine's key: the bundle's, or one of its own for every ensemble."""
+        if len(self.tasks) == 1:
+            return self.first.bundle.key
+        pairs = zip(self.tasks, self.weights, strict=True)
+        return " + ".join(f"{weight / self.weights[0]:.9g} {task.bundle.key}" for task, weight in pairs)
+
+
+@dataclass(frozen=True)
+class Asked(Generic[AnyTask, AnySource]):
+    """One request, ready for the engine.
+
+    Attributes:
+        models: who is to answer.
+        sources: the source as each of them reads it.
+        plan: how to search.
+        return_best: whether to answer with the best so far when the deadline comes.
+    """
+
+    models: Models[AnyTask]
+    sources: Sequence[AnySource]
+    plan: Plan
+    return_best: bool = False
+
+    @property
+    def task(self) -> AnyTask:
+        """Return the task of the model that the request names."""
+        return self.models.first
+
+    @property
+    def source(self) -> AnySource:
+        """Return the source as that model reads it."""
+        return self.sources[0]
+
+    @property
+    def seed(self) -> int | None:
+        """Return what the answer is drawn with; None where it is searched for."""
+        sampling = self.plan.options.sampling
+        return None if sampling is None else sampling.seed
 
 
 class Backend:
@@ -30,8 +116,41 @@ class Backend:
         """Let requests through to a running engine."""
         self._engine = engine
 
-    async def decode(self, task: Task, source: Source, options: DecodingOptions, context: Context) -> Decoded:
-        """Search for the answer to one source.
+    def models(self, kind: type[AnyTask], request: NamesModel) -> Models[AnyTask]:
+        """Find who is to answer a request.
+
+        Raises:
+            UnknownModel: no such model is loaded.
+            InvalidRequest: an ensemble's members cannot decode together, or a weight is out of range.
+        """
+        first = self.registry.find(kind, request.model, request.model_version)
+        options = request.options
+        if not options.ensemble:
+            return Models((first,), (1.0,))
+        if len(options.ensemble) > MOST_MEMBERS:
+            raise InvalidRequest("options.ensemble", f"{len(options.ensemble)} members", f"up to {MOST_MEMBERS}")
+        weights = [options.ensemble_weight if options.HasField("ensemble_weight") else 1.0]
+        _check_weight("options.ensemble_weight", weights[0])
+        tasks = [first]
+        for place, member in enumerate(options.ensemble):
+            field = f"options.ensemble[{place}]"
+            if not member.model:
+                raise InvalidRequest(f"{field}.model", "empty", "a name that ListModels gives")
+            task = self.registry.find(kind, member.model, member.model_version)
+            if task.vocabulary_identity != first.vocabulary_identity:
+                allowed = f"models with the target vocabulary of {first.bundle.key}"
+                raise InvalidRequest(
+                    f"{field}.model", f"{task.bundle.key}, whose target vocabulary is another", allowed
+                )
+            weights.append(member.weight if member.HasField("weight") else 1.0)
+            _check_weight(f"{field}.weight", weights[-1])
+            tasks.append(task)
+        return Models(tuple(tasks), tuple(weights))
+
+    async def decode(
+        self, asked: Asked[AnyTask, AnySource], context: Context, on_progress: OnProgress | None = None
+    ) -> Decoded:
+        """Search for the answer to one request.
 
         The call's deadline goes with it. When the call is cancelled, so is this coroutine, and with it the request: its
         rows are free at the engine's next turn.
@@ -40,9 +159,77 @@ class Backend:
             Draining: the models are still loading, or the server is stopping.
             Overloaded, Expired, ModelFault: see `Engine.submit`.
         """
-        if self._engine is None:
+        engine = self._engine
+        if engine is None:
             raise Draining("the server is loading its models; retry in a moment")
         remaining = context.time_remaining()
-        deadline = None if remaining is None else time.monotonic() + remaining
-        ticket = self._engine.submit(task.bundle.key, source.inputs, options, source.constraint, deadline)
+        alone = len(asked.sources) == 1
+        ticket = engine.submit(
+            asked.models.key,
+            asked.source.inputs if alone else joint_inputs([source.inputs for source in asked.sources]),
+            asked.plan.options,
+            asked.plan.constraint,
+            deadline=None if remaining is None else time.monotonic() + remaining,
+            return_best=asked.return_best,
+            source_length=asked.source.length,
+            on_progress=on_progress,
+            make=None if alone else lambda: _ensemble(engine, asked.models),
+        )
         return await asyncio.wrap_future(ticket.future)
+
+    async def stream(self, asked: Asked[AnyTask, AnySource], context: Context) -> AsyncIterator[Progress | Decoded]:
+        """Search for the answer to one request, and say how far it is meanwhile; last comes the answer. See `decode`.
+
+        Whoever reads slowly misses progress, but never the newest: nothing piles up.
+        """
+        loop = asyncio.get_running_loop()
+        news = asyncio.Event()
+        latest: list[Progress] = []
+
+        def note(progress: Progress) -> None:
+            latest[:] = [progress]
+            news.set()
+
+        def on_progress(progress: Progress) -> None:
+            with suppress(RuntimeError):  # the event loop has closed: nobody is waiting
+                loop.call_soon_threadsafe(note, progress)
+
+        answer = asyncio.ensure_future(self.decode(asked, context, on_progress))
+        answer.add_done_callback(lambda _: news.set())
+        try:
+            while True:
+                await news.wait()
+                news.clear()
+                if answer.done():
+                    yield await answer
+                    return
+                yield latest[0]
+        finally:
+            answer.cancel()
+
+
+def returns_best(request: NamesModel) -> bool:
+    """Say whether a request wants its best so far at its deadline.
+
+    Raises:
+        InvalidRequest: its `on_deadline` is no value of this version.
+    """
+    given = request.options.on_deadline
+    if given not in decoding_pb2.OnDeadline.values():
+        allowed = ", ".join(decoding_pb2.OnDeadline.keys()[1:])
+        raise InvalidRequest("options.on_deadline", str(given), allowed)
+    return given == decoding_pb2.ON_DEADLINE_RETURN_BEST
+
+
+def _ensemble(engine: Engine, models: Models[AnyTask]) -> Ensemble:
+    members = [
+        Member(engine.models[task.bundle.key], weight)
+        for task, weight in zip(models.tasks, models.weights, strict=True)
+    ]
+    vocabulary = models.first.bundle.manifest.vocabulary
+    return Ensemble(members, vocabulary.size, vocabulary.first_position)
+
+
+def _check_weight(field: str, weight: float) -> None:
+    if not 0 < weight <= MOST_WEIGHT:  # true of NaN too
+        raise InvalidRequest(field, f"{weight:g}", f"above 0, up to {MOST_WEIGHT:g}")

@@ -2,20 +2,29 @@
 
 import time
 from collections.abc import Iterator
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
 
 from beamstep.v1 import decoding_pb2
 from serving.bundle import Bundle
 from serving.decoding.hypothesis import FinishReason, Hypothesis
-from serving.engine import Decoded
+from serving.decoding.options import LengthNormalization
+from serving.errors import InvalidRequest
+from serving.request import Decoded
 from serving.tasks.base import Task
-from serving.tasks.options import RequestedOptions
+from serving.tasks.options import RequestedOptions, RequestedSampling
 
+LENGTH_NORMALIZATIONS: Final = {
+    decoding_pb2.LENGTH_NORMALIZATION_UNSPECIFIED: LengthNormalization.GNMT,
+    decoding_pb2.LENGTH_NORMALIZATION_GNMT: LengthNormalization.GNMT,
+    decoding_pb2.LENGTH_NORMALIZATION_PLAIN: LengthNormalization.PLAIN,
+}
 FINISH_REASONS: Final = {
     FinishReason.END_OF_SEQUENCE: decoding_pb2.FINISH_REASON_END_OF_SEQUENCE,
     FinishReason.MAX_LENGTH: decoding_pb2.FINISH_REASON_MAX_LENGTH,
+    FinishReason.DEADLINE: decoding_pb2.FINISH_REASON_DEADLINE,
     FinishReason.DEAD_END: decoding_pb2.FINISH_REASON_DEAD_END,
 }
 
@@ -29,25 +38,45 @@ class HasOptions(Protocol):
 
 
 def requested_options(request: HasOptions) -> RequestedOptions:
-    """Return a request's options; a field that is unset becomes None."""
+    """Return a request's options; a field that is unset becomes None.
+
+    Raises:
+        InvalidRequest: an enum has a value that this version does not know.
+    """
     options = request.options
+    if options.length_normalization not in LENGTH_NORMALIZATIONS:
+        allowed = ", ".join(decoding_pb2.LengthNormalization.keys()[1:])
+        raise InvalidRequest("options.length_normalization", str(options.length_normalization), allowed)
     return RequestedOptions(
-        beam_size=options.beam_size if options.HasField("beam_size") else None,
-        hypothesis_count=options.hypothesis_count if options.HasField("hypothesis_count") else None,
-        length_penalty=options.length_penalty if options.HasField("length_penalty") else None,
-        min_length=options.min_length if options.HasField("min_length") else None,
-        max_length=options.max_length if options.HasField("max_length") else None,
+        beam_size=_given(options, "beam_size"),
+        hypothesis_count=_given(options, "hypothesis_count"),
+        length_penalty=_given(options, "length_penalty"),
+        min_length=_given(options, "min_length"),
+        max_length=_given(options, "max_length"),
         attention=options.include_attention,
+        length_normalization=LENGTH_NORMALIZATIONS[options.length_normalization],
+        coverage_penalty=_given(options, "coverage_penalty"),
+        patience=_given(options, "patience"),
+        repetition_penalty=_given(options, "repetition_penalty"),
+        no_repeat_ngram_size=_given(options, "no_repeat_ngram_size"),
+        suppressed_tokens=tuple(options.suppressed_tokens),
+        suppressed_phrases=tuple(options.suppressed_phrases),
+        required_phrases=tuple(options.required_phrases),
+        target_prefix=options.target_prefix,
+        target_prefix_tokens=tuple(options.target_prefix_tokens),
+        alternatives=options.alternatives,
+        sampling=_sampling(options.sampling) if options.HasField("sampling") else None,
     )
 
 
-def decoding_of(task: Task, hypothesis: Hypothesis) -> decoding_pb2.Decoding:
-    """Return what the search says of a hypothesis."""
+def decoding_of(task: Task, hypothesis: Hypothesis, seed: int | None = None) -> decoding_pb2.Decoding:
+    """Return what the search says of a hypothesis; `seed` is what it was drawn with, if it was."""
     return decoding_pb2.Decoding(
         score=hypothesis.score,
         log_prob=hypothesis.log_prob,
         tokens=_tokens(task, hypothesis),
         finish_reason=FINISH_REASONS[hypothesis.finish_reason],
+        seed=seed,
     )
 
 
@@ -65,6 +94,16 @@ def timings_of(decoded: Decoded, arrived: float) -> decoding_pb2.Timings:
         total_time=_duration(time.monotonic() - arrived),
         step_count=decoded.step_count,
     )
+
+
+def _sampling(sampling: decoding_pb2.Sampling) -> RequestedSampling:
+    names = ("temperature", "top_k", "top_p", "seed")
+    return RequestedSampling(**{name: _given(sampling, name) for name in names})
+
+
+def _given(message: Message, field: str) -> Any:
+    """Return a field that may be unset; None where it is."""
+    return getattr(message, field) if message.HasField(field) else None
 
 
 def _tokens(task: Task, hypothesis: Hypothesis) -> Iterator[decoding_pb2.Token]:

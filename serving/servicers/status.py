@@ -1,11 +1,14 @@
 """Errors to gRPC statuses: the one mapping, and the interceptor that applies it to every call."""
 
+import inspect
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import aclosing
 from typing import Any, Final, Never
 
 import grpc
 from google.protobuf import any_pb2, descriptor_pool
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 from grpc import StatusCode
@@ -40,11 +43,17 @@ def status_of(error: Exception) -> status_pb2.Status:
         detail = any_pb2.Any()
         detail.Pack(error_details_pb2.BadRequest(field_violations=[violation]))
         status.details.append(detail)
+    if isinstance(error, Overloaded) and error.retry_after_s is not None:
+        detail = any_pb2.Any()
+        retry_delay = Duration()
+        retry_delay.FromNanoseconds(round(error.retry_after_s * 1e9))
+        detail.Pack(error_details_pb2.RetryInfo(retry_delay=retry_delay))
+        status.details.append(detail)
     return status
 
 
 class StatusInterceptor(grpc.aio.ServerInterceptor):
-    """Answers every unary call that fails with the status of its error, a message that cannot be read included."""
+    """Answers every call that fails, unary or streaming, with the status of its error, a message that cannot be read included."""
 
     async def intercept_service(
         self,
@@ -53,9 +62,17 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):
     ) -> Any:
         """Wrap the handler of one call."""
         handler = await continuation(handler_call_details)
-        if handler is None or handler.unary_unary is None:
+        if handler is None:
             return handler
         method = handler_call_details.method
+        if inspect.isasyncgenfunction(handler.unary_stream):  # ours; the health service's Watch writes by itself
+            return grpc.unary_stream_rpc_method_handler(
+                _streaming(method, handler.unary_stream),
+                request_deserializer=_reading(method, handler.request_deserializer),
+                response_serializer=handler.response_serializer,
+            )
+        if handler.unary_unary is None:
+            return handler
         return grpc.unary_unary_rpc_method_handler(
             _answering(method, handler.unary_unary),
             request_deserializer=_reading(method, handler.request_deserializer),
@@ -79,6 +96,24 @@ def _answering(method: str, handler: Handler) -> Handler:
             if _code_of(error) is None:
                 logger.exception("%s failed", method)
             return await _abort(context, error)
+
+    return answer
+
+
+def _streaming(method: str, handler: Callable[[Any, Any], AsyncGenerator[Any, None]]) -> Any:
+    async def answer(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
+        if isinstance(request, InvalidRequest):
+            await _abort(context, request)
+        try:
+            async with aclosing(handler(request, context)) as messages:
+                async for message in messages:
+                    yield message
+        except grpc.aio.AbortError:
+            raise
+        except Exception as error:
+            if _code_of(error) is None:
+                logger.exception("%s failed", method)
+            await _abort(context, error)
 
     return answer
 

@@ -3,17 +3,31 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from serving.bundle import Bundle
+from serving.decoding.bans import NoRepeatedNgram, SuppressedTokens, all_of
 from serving.decoding.constraints import Constraint
 from serving.decoding.hypothesis import Hypothesis
 from serving.decoding.options import DecodingOptions
-from serving.errors import BadBundle
-from serving.tasks.options import RequestedOptions, resolve_options
+from serving.decoding.phrases import RequiredPhrases
+from serving.decoding.step import IntArray
+from serving.errors import BadBundle, InvalidRequest
+from serving.tasks.options import (
+    MOST_SUPPRESSED_TOKENS,
+    RequestedOptions,
+    Wording,
+    check_tokens,
+    check_unset_for_scoring,
+    ngram_size,
+    resolve_options,
+)
 from serving.tasks.text import Tokenizer
+from serving.tasks.text_parts import TextParts
+from serving.tasks.wording import required_phrases, suppressed_phrases, target_tokens
 
 
 @dataclass(frozen=True)
@@ -33,6 +47,13 @@ class Source:
     constraint: Constraint | None
 
 
+class Plan(NamedTuple):
+    """How one request is to be searched: resolved, and allowed by the model."""
+
+    options: DecodingOptions
+    constraint: Constraint | None
+
+
 class Task(ABC):
     """A bundle's way between requests and tensors; knows neither gRPC nor ONNX Runtime and is safe to share between threads."""
 
@@ -40,9 +61,78 @@ class Task(ABC):
         """Open what the bundle brings for it, such as tokenizers."""
         self.bundle = bundle
 
-    def options(self, requested: RequestedOptions, source: Source) -> DecodingOptions:
-        """Check what a request asks of the search and complete it with the model's defaults; see `resolve_options`."""
-        return resolve_options(requested, self.bundle.manifest, source.length, source.vocabulary_size)
+    @property
+    def vocabulary_identity(self) -> tuple[object, ...]:
+        """Return what two models must agree in to decode as one: their special ids, and what their tokens stand for."""
+        manifest = self.bundle.manifest
+        target = manifest.tokenizers.target
+        return manifest.vocabulary, None if target is None else target.sha256
+
+    def plan(self, requested: RequestedOptions, source: Source) -> Plan:
+        """Check what a request asks of the search, and complete it with the model's defaults.
+
+        Raises:
+            InvalidRequest: see `resolve_options`; or what it requires of the answer is what the task or itself forbids.
+        """
+        vocabulary_size = source.vocabulary_size
+        prefix = requested.target_prefix_tokens or self._text_prefix(requested)
+        vocabulary = self.bundle.manifest.vocabulary
+        check_tokens("target_prefix_tokens", requested.target_prefix_tokens, vocabulary_size, vocabulary)
+        wording = Wording(prefix, self._required(requested))
+        options = resolve_options(requested, self.bundle.manifest, source.length, vocabulary_size, wording)
+        task_rules = [] if source.constraint is None else [source.constraint]
+        _check_allowed("options.target_prefix_tokens", options.prefix, all_of(task_rules))
+        own_rules = self._own_rules(requested, vocabulary_size)
+        for place, phrase in enumerate(options.required.phrases if options.required is not None else ()):
+            _check_allowed(f"options.required_phrases[{place}]", phrase, all_of(own_rules))
+        return Plan(options, all_of([*task_rules, *own_rules]))
+
+    def plan_score(self, requested: RequestedOptions, source: Source, target: Sequence[int], field: str) -> Plan:
+        """Check what a request that gives the whole answer, `target` without `eos`, asks for; `field` is what it gave it in.
+
+        Raises:
+            InvalidRequest: the answer is longer than the model's, or none that the task allows; or an option does not apply.
+        """
+        check_unset_for_scoring(requested)
+        limit = self.bundle.manifest.limits.max_length
+        if len(target) > limit:
+            raise InvalidRequest(
+                field, f"{len(target)} tokens", f"up to {limit} tokens, the model's limit on max_length"
+            )
+        _check_allowed(field, (*target, self.bundle.manifest.vocabulary.eos), source.constraint)
+        wording = Wording(tuple(target), scored=True)
+        options = resolve_options(requested, self.bundle.manifest, source.length, source.vocabulary_size, wording)
+        return Plan(options, None)
+
+    def _own_rules(self, requested: RequestedOptions, vocabulary_size: int) -> list[Constraint]:
+        """Return what the request itself rules out."""
+        vocabulary, suppressed = self.bundle.manifest.vocabulary, requested.suppressed_tokens
+        if len(suppressed) > MOST_SUPPRESSED_TOKENS:
+            raise InvalidRequest(
+                "options.suppressed_tokens", f"{len(suppressed)} tokens", f"up to {MOST_SUPPRESSED_TOKENS}"
+            )
+        check_tokens("suppressed_tokens", suppressed, vocabulary_size, vocabulary)
+        rules: list[Constraint] = [SuppressedTokens(suppressed)] if suppressed else []
+        if size := ngram_size(requested):
+            rules.append(NoRepeatedNgram(size, vocabulary.pad))
+        return rules
+
+    def _text_prefix(self, requested: RequestedOptions) -> tuple[int, ...]:
+        """Return the tokens of a prefix given as text."""
+        self._refuse_text("target_prefix", requested.target_prefix)
+        return ()
+
+    def _required(self, requested: RequestedOptions) -> RequiredPhrases | None:
+        """Return what the answer must hold."""
+        self._refuse_text("required_phrases", requested.required_phrases)
+        self._refuse_text("suppressed_phrases", requested.suppressed_phrases)
+        return None
+
+    def _refuse_text(self, name: str, given: Sequence[str]) -> None:
+        if given:
+            raise InvalidRequest(
+                f"options.{name}", "given", f"unset: the answers of a {self.bundle.manifest.task} model are no text"
+            )
 
     @abstractmethod
     def pieces(self, tokens: Sequence[int]) -> list[str]:
@@ -77,6 +167,43 @@ class TextTask(Task):
         """Return the text that a hypothesis stands for."""
         return self._target_tokenizer.decode(self.content(hypothesis))
 
+    def target(self, field: str, text: str) -> tuple[int, ...]:
+        """Cut a text of the target side into tokens; see `target_tokens`."""
+        return target_tokens(field, text, self._target_tokenizer, self.bundle.manifest.vocabulary.unk)
+
+    def parts(self) -> TextParts:
+        """Return what makes a running search's progress into text."""
+        return TextParts(self._target_tokenizer)
+
+    def _text_prefix(self, requested: RequestedOptions) -> tuple[int, ...]:
+        return self.target("options.target_prefix", requested.target_prefix)
+
+    def _required(self, requested: RequestedOptions) -> RequiredPhrases | None:
+        if not requested.required_phrases:
+            return None
+        return required_phrases(requested.required_phrases, self._target_tokenizer, self.bundle.manifest.vocabulary.unk)
+
+    def _own_rules(self, requested: RequestedOptions, vocabulary_size: int) -> list[Constraint]:
+        rules = super()._own_rules(requested, vocabulary_size)
+        if requested.suppressed_phrases:
+            pad = self.bundle.manifest.vocabulary.pad
+            rules.append(suppressed_phrases(requested.suppressed_phrases, self._target_tokenizer, pad))
+        return rules
+
     def pieces(self, tokens: Sequence[int]) -> list[str]:
         """Return each token as a subword piece, `▁` standing for a space."""
         return self._target_tokenizer.pieces(tokens)
+
+
+def _check_allowed(field: str, tokens: Sequence[int], constraint: Constraint | None) -> None:
+    """Refuse tokens that a constraint would not let come in this order."""
+    if constraint is None:
+        return
+    row: IntArray = np.array([tokens], np.int64)
+    for place, token in enumerate(tokens):
+        if token in constraint.banned(row[:, :place]):
+            raise InvalidRequest(
+                field,
+                f"token {token} at place {place}",
+                "an answer that neither the task nor suppressed options rule out",
+            )

@@ -73,6 +73,19 @@ class Pointing(Task):
         """Return the zero-based indices of the points that a hypothesis names, in order."""
         return [token - self.first_position for token in self.content(hypothesis)]
 
+    def tokens(self, field: str, indices: Sequence[int], count: int) -> tuple[int, ...]:
+        """Return the tokens of points by their zero-based indices.
+
+        Raises:
+            InvalidRequest: there is no such point among `count`; the field is named `<field>[i]`.
+        """
+        for place, index in enumerate(indices):
+            if not 0 <= index < count:
+                raise InvalidRequest(
+                    f"{field}[{place}]", str(index), f"from 0 to {count - 1}, the indices of the points"
+                )
+        return tuple(self.first_position + index for index in indices)
+
     def pieces(self, tokens: Sequence[int]) -> list[str]:
         """Return each point's index as text, and the end of the sequence as sentencepiece writes it."""
         return ["</s>" if token == self.special.eos else str(token - self.first_position) for token in tokens]

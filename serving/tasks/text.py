@@ -1,6 +1,8 @@
 """Text to subword ids and back."""
 
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
@@ -11,6 +13,9 @@ from serving.errors import BadBundle, InvalidRequest
 
 CHARACTER_LIMIT: Final = 10_000
 """Most characters of a text: what is far beyond any model's limit in pieces is refused before it is cut into them."""
+
+SPACE: Final = "▁"
+"""What sentencepiece writes for a space."""
 
 
 class Tokenizer:
@@ -39,6 +44,37 @@ class Tokenizer:
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of `ids`, which hold no `bos`, `eos` or `pad`."""
         return str(self._processor.decode(list(ids)))
+
+    def surfaces(self, text: str) -> list[str]:
+        """Return the pieces of `text` as they stand in it, normalised and with `▁` for spaces; those unknown too."""
+        return [str(piece) for piece in self._processor.encode(text, out_type=str)]
+
+    @cached_property
+    def vocabulary(self) -> tuple[str, ...]:
+        """Return every id's piece."""
+        return tuple(self.pieces(range(self.size)))
+
+    @cached_property
+    def ids(self) -> Mapping[str, int]:
+        """Return the id of every piece."""
+        return {piece: token for token, piece in enumerate(self.vocabulary)}
+
+    @cached_property
+    def continuing(self) -> tuple[int, ...]:
+        """Return the ids of the pieces that go on with a word: their first character is a letter or a digit."""
+        return tuple(token for token, piece in enumerate(self.vocabulary) if piece[:1].isalnum())
+
+    def begins_word(self, token: int) -> bool:
+        """Say whether all before this token is whole words: it begins with a space, or is of a script that has none."""
+        first = self.vocabulary[token][:1]
+        return first == SPACE or (first.isalnum() and unicodedata.east_asian_width(first) == "W")
+
+    def whole_characters(self, ids: Sequence[int]) -> int:
+        """Return how many of `ids` can be decoded without a character cut in two, as pieces of single bytes can leave it."""
+        count = len(ids)
+        while count and self._processor.is_byte(int(ids[count - 1])):
+            count -= 1
+        return count
 
     def pieces(self, ids: Sequence[int]) -> list[str]:
         """Return each id as text, `▁` standing for a space."""

@@ -179,7 +179,7 @@ def test_coordinates_of_any_allowed_size_are_taken(hull):
 
 def test_options_left_out_take_the_models_defaults(translation):
     source = translation.source("ein hund")
-    options = translation.options(RequestedOptions(), source)
+    options = translation.plan(RequestedOptions(), source).options
     assert (options.beam_size, options.hypothesis_count, options.length_penalty) == (2, 1, 1.0)
     assert (options.min_length, options.max_length) == (0, source.length + 2)
     assert options.vocabulary_size == source.vocabulary_size
@@ -188,7 +188,7 @@ def test_options_left_out_take_the_models_defaults(translation):
 
 def test_options_given_are_taken(translation):
     requested = RequestedOptions(BEAM_LIMIT, BEAM_LIMIT, 0.0, MAX_LENGTH, MAX_LENGTH, attention=True)
-    options = translation.options(requested, translation.source("ein hund"))
+    options = translation.plan(requested, translation.source("ein hund")).options
     assert (options.beam_size, options.hypothesis_count, options.length_penalty) == (BEAM_LIMIT, BEAM_LIMIT, 0.0)
     assert (options.min_length, options.max_length, options.attention) == (MAX_LENGTH, MAX_LENGTH, True)
 
@@ -211,5 +211,5 @@ def test_options_given_are_taken(translation):
     ],
 )
 def test_options_out_of_range_are_refused_with_the_range(translation, requested, message):
-    error = refusal(translation.options, RequestedOptions(**requested), translation.source("ein hund"))
+    error = refusal(translation.plan, RequestedOptions(**requested), translation.source("ein hund"))
     assert str(error).startswith(message)

@@ -1,0 +1,205 @@
+"""One model at work: its queue, its running batch, and its turn: admit -> step -> select -> emit -> evict."""
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from serving.decoding.request import Finished
+from serving.decoding.step import Model
+from serving.errors import BeamstepError, Expired, ModelFault
+from serving.pace import Pace
+from serving.request import Request
+from serving.running import Admission, RunningBatch
+from serving.scheduler import Leavers, Limits, Scheduler
+
+logger = logging.getLogger(__name__)
+
+ANSWER_S: Final = 0.005
+"""What making an answer and sending it takes, for those who want their best before a deadline."""
+
+
+@dataclass
+class Counters:
+    """What the engine did since it was made; written by it alone, free for anyone to read.
+
+    Every request that was submitted ends in exactly one of finished, cancelled, expired and failed.
+
+    Attributes:
+        submitted: taken into a queue.
+        refused: turned away because the queue was full.
+        hopeless: turned away because their deadline could not be met.
+        finished: answered.
+        returned_early: those of them that were answered with their best so far when their deadline came.
+        cancelled: withdrawn by the caller, waiting or running.
+        expired: overtaken by their deadline, waiting or running.
+        failed: by a fault of the model, or the end of the engine.
+        evicted_rows: rows that were in a batch when their request was cancelled or expired.
+        encoder_runs: of all models.
+        steps: of all models.
+        rows: summed over the steps.
+    """
+
+    submitted: int = 0
+    refused: int = 0
+    hopeless: int = 0
+    finished: int = 0
+    returned_early: int = 0
+    cancelled: int = 0
+    expired: int = 0
+    failed: int = 0
+    evicted_rows: int = 0
+    encoder_runs: int = 0
+    steps: int = 0
+    rows: int = 0
+
+
+class Lane:
+    """One model with its queue, its requests by number, and the batch it is working on, if any.
+
+    Everything but `scheduler`, and adding to `requests`, belongs to the engine's thread; `lock` guards those two.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        limits: Limits,
+        clock: Callable[[], float],
+        lock: threading.Condition,
+        counters: Counters,
+    ) -> None:
+        self.scheduler = Scheduler(limits)
+        self.requests: dict[int, Request] = {}
+        self.pace = Pace()
+        self._model = model
+        self._clock = clock
+        self._lock = lock
+        self._counters = counters
+        self._batch: RunningBatch | None = None
+        self._streaming: set[int] = set()  # running requests that are told of their progress
+        self._last_turn: float | None = None  # when it began; None after a rest
+
+    def turn(self) -> None:
+        """Take a turn; whatever goes wrong in it fails the requests of this batch, and the engine goes on."""
+        try:
+            self._turn()
+        except Exception as error:
+            with self._lock:
+                begun = [number for number in self.requests if number not in self.scheduler.waiting]
+            logger.exception("a turn failed; its %d requests fail, the engine goes on", len(begun))
+            self._batch = None
+            self.fail(begun, ModelFault, f"the decoder step failed: {error!r}")
+
+    def fail(self, numbers: Sequence[int], kind: type[BeamstepError], sentence: str) -> None:
+        """Fail requests, wherever they are."""
+        with self._lock:
+            for number in numbers:
+                self.scheduler.finish(number)
+        for number in numbers:
+            self._counters.failed += 1
+            self._forget(number).reject(kind(sentence))
+
+    def _turn(self) -> None:
+        began = self._clock()
+        with self._lock:
+            leavers = self.scheduler.sweep(began)
+            admitted = self.scheduler.admit()
+        self._evict(leavers)
+        if admitted:
+            self._admit(admitted)
+        if self._batch is None:
+            self._last_turn = None
+            return
+        self._counters.steps += 1
+        self._counters.rows += self._batch.row_count
+        finished = self._batch.step()
+        ended = self._clock()
+        self.pace.stepped(ended - began, None if self._last_turn is None else began - self._last_turn)
+        self._last_turn = began
+        if finished:
+            self._emit(finished)
+        self._return_best(ended)
+        for number in self._streaming:
+            self._report(number)
+        if not self._batch.request_count:
+            self._batch = self._last_turn = None  # an idle model holds no memory
+
+    def _admit(self, numbers: Sequence[int]) -> None:
+        """Encode what was admitted in one batch, and let its rows join."""
+        requests = [self.requests[number] for number in numbers]
+        began = self._clock()
+        self._counters.encoder_runs += 1
+        try:
+            encoded = self._model.encode([request.inputs for request in requests])
+        except Exception as error:
+            logger.exception("encoding failed; its %d requests fail, the engine goes on", len(numbers))
+            self.fail(numbers, ModelFault, f"the encoder failed: {error!r}")
+            return
+        ended = self._clock()
+        self.pace.encoded(ended - began)
+        for request in requests:
+            request.encode_began, request.encode_ended = began, ended
+        if self._batch is None:
+            self._batch = RunningBatch(self._model, requests[0].options.special)
+        joining = [
+            Admission(number, request.options, request.constraint, request.source_length)
+            for number, request in zip(numbers, requests, strict=True)
+        ]
+        self._batch.admit(joining, encoded)
+        self._streaming |= {n for n, request in zip(numbers, requests, strict=True) if request.on_progress is not None}
+
+    def _emit(self, finished: Sequence[Finished], *, deadline_reached: bool = False) -> None:
+        """Answer the requests whose search is over; the batch has evicted them already."""
+        now = self._clock()
+        with self._lock:
+            for over in finished:
+                self.scheduler.finish(over.request)
+        for over in finished:
+            if not over.hypotheses:
+                sentence = f"the model's log-probs are not numbers at step {over.step_count}"
+                self.fail([over.request], ModelFault, sentence)
+                continue
+            request = self._forget(over.request)
+            self._counters.finished += 1
+            self._counters.returned_early += deadline_reached
+            if not deadline_reached:
+                self.pace.answered(now, over.step_count, request.source_length)
+            request.answer(over.hypotheses, over.step_count, now, deadline_reached=deadline_reached)
+
+    def _return_best(self, now: float) -> None:
+        """Answer those whose deadline is near with their best so far: before the turn after this one could be too late."""
+        assert self._batch is not None
+        with self._lock:
+            lead = ANSWER_S + 1.5 * self.pace.turn_s + (self.pace.encode_s if self.scheduler.waiting else 0.0)
+            due = self.scheduler.due(now, lead)
+        if due:
+            self._emit([self._batch.stop(number) for number in due], deadline_reached=True)
+
+    def _report(self, number: int) -> None:
+        """Tell a request how far it has come."""
+        assert self._batch is not None
+        on_progress = self.requests[number].on_progress
+        assert on_progress is not None
+        on_progress(self._batch.progress(number))
+
+    def _evict(self, leavers: Leavers) -> None:
+        """Take those out of the batch who will not be answered."""
+        if self._batch is not None:
+            before = self._batch.row_count
+            for number in (*leavers.withdrawn, *leavers.expired):
+                self._batch.remove(number)
+            self._counters.evicted_rows += before - self._batch.row_count
+            if not self._batch.request_count:
+                self._batch = None
+        for number in leavers.withdrawn:  # their futures are cancelled already
+            self._forget(number)
+            self._counters.cancelled += 1
+        for number in leavers.expired:
+            self._counters.expired += 1
+            self._forget(number).reject(Expired("the deadline passed before the answer was ready"))
+
+    def _forget(self, number: int) -> Request:
+        """Return a request that the lane has done with."""
+        self._streaming.discard(number)
+        return self.requests.pop(number)
