@@ -1,7 +1,7 @@
 """Several models that decode as one: a token's log-prob is the weighted mean of theirs."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -65,7 +65,7 @@ class Ensemble:
         """Step every member and combine what they say; see `Model.step`."""
         size = self._vocabulary_size or (self._first_position or 0) + memory[MASK].shape[1]
         rows = np.arange(len(inputs.token))
-        asked = replace(inputs, banned=np.zeros((len(rows), 0), np.int64), candidates=size)
+        asked = inputs._replace(banned=np.zeros((len(rows), 0), np.int64), candidates=size)
         log_prob: FloatArray = np.zeros((len(rows), size), np.float32)
         after: list[Tensors] = []
         weights = None

@@ -44,47 +44,53 @@ that hold -inf and candidates that K better ones of the same row precede, so an 
 the batch.
 """
 
-from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from serving.decoding import outcome, told
 from serving.decoding.chooser import Offer
 from serving.decoding.constraints import Constraint
-from serving.decoding.history import History
-from serving.decoding.hypothesis import FinishReason, Hypothesis
+from serving.decoding.hypothesis import FinishReason
 from serving.decoding.layout import Layout
+from serving.decoding.offers import offer
 from serving.decoding.options import DecodingOptions, SpecialTokens
-from serving.decoding.penalties import penalise_repetition
 from serving.decoding.request import Ending, Finished, Fork, Progress, Search
-from serving.decoding.step import FloatArray, IntArray, StepInputs, StepOutputs
+from serving.decoding.rows import Rows
+from serving.decoding.step import IntArray, StepInputs, StepOutputs
 
 ScoreArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
 
 
+class Beams(NamedTuple):
+    """The continuations chosen for every search, (searches, widest) each: a search's K best, best first, where it is plain.
+
+    Attributes:
+        total: their accumulated log-probs; -inf in places that stay free.
+        position: which of the offer's (R, k) they are, counted through.
+    """
+
+    total: ScoreArray
+    position: IntArray
+
+
 class SearchBatch:
-    """The running searches of one model. A row is a live hypothesis; rows stand by search, then by rank in its beam."""
+    """The running searches of one model."""
 
     def __init__(self, special: SpecialTokens) -> None:
         self._special = special
         self._joining: list[tuple[Search, int]] = []  # with the incoming state row each begins from
         self._state_rows = 0  # rows of the state that the next step will be given
-        self._history = History()
-        self._layout = Layout([], self._history.turn)
-        # One entry a row.
-        self._place: IntArray = np.zeros(0, np.int64)  # its place in the grid of all beams, search * widest + rank
-        self._token: IntArray = np.zeros(0, np.int64)
-        self._parent: IntArray = np.zeros(0, np.int64)
-        self._log_prob: ScoreArray = np.zeros(0)  # accumulated, with the penalties for repetition
-        # Of the step under way.
-        self._bans: IntArray = np.zeros((0, 0), np.int64)
-        self._query: IntArray = np.zeros(0, np.int64)
+        self._layout = Layout.empty()
+        self._rows = Rows()
+        self._told: StepInputs | None = None  # of the step under way
 
     @property
     def row_count(self) -> int:
         """Return R of the next step."""
-        return len(self._token) + sum(search.first_rows for search, _ in self._joining)
+        return len(self._rows) + sum(search.first_rows for search, _ in self._joining)
 
     @property
     def request_count(self) -> int:
@@ -125,65 +131,41 @@ class SearchBatch:
         self._joining = [joining for joining in self._joining if joining[0].request != request]
         keep = np.array([search.request != request for search in self._layout.searches], np.bool_)
         if not keep.all():
-            self._keep_rows(np.flatnonzero(keep[self._place // self._layout.widest]))
-            self._resettle(
-                [[search] * stays for search, stays in zip(self._layout.searches, keep.tolist(), strict=True)]
-            )
+            self._rows.keep(np.flatnonzero(keep[self._rows.place // self._layout.widest]))
+            self._drop(~keep)
 
     def stop(self, request: int) -> Finished:
         """Drop a request between two steps and return the best it has found so far; nothing before its first step."""
-        found: list[Hypothesis] = []
-        count, steps = 1, 0
-        for index in self._searches_of(request):
-            search = self._layout.searches[index]
-            count = max(count, search.options.hypothesis_count)
-            steps = self._history.turn - search.joined
-            if search.fork is not None and not found:
-                found += search.fork.found
-                count += len(found)  # every further alternative adds itself
-            rows = self._rows_of(index)
-            last = self._parent[rows] - search.start  # where the rows were when attention was last recorded
-            cut = [
-                self._cut(search, row, steps - 1, rank, FinishReason.DEADLINE)
-                for row, rank in zip(range(rows.start, rows.stop), last.tolist(), strict=True)
-            ]
-            found += self._answers(search, cut if steps else [])
+        indices = self._searches_of(request)
+        own = [(self._layout.searches[index], self._rows.of(index, self._layout.widest)) for index in indices]
+        finished = outcome.stop(request, own, self._rows)
         self.remove(request)
-        return Finished(request, _best(found), steps)
+        return finished
 
     def progress(self, request: int) -> Progress:
         """Return how far a request has come, between two steps."""
         indices = self._searches_of(request)
         if not indices:
             return Progress((), 0)
-        searches = [self._layout.searches[index] for index in indices]
-        rows = slice(self._rows_of(indices[0]).start, self._rows_of(indices[-1]).stop)
-        tokens = self._history.tokens(rows, searches[0].joined)  # (rows, t)
-        shared = (tokens == tokens[:1]).all(axis=0)
-        certain = len(shared) if shared.all() else int(shared.argmin())
-        live = int(self._log_prob[rows].argmax())
-        best = tokens[live].tolist()
-        best_score = float(self._log_prob[rows][live]) / searches[0].length_penalty(max(1, len(best)))
-        for score, ended in _ended(searches):
-            certain = min(certain, _shared(best, ended))
-            if score >= best_score:
-                best, best_score = ended, score
-        return Progress(tuple(best), certain)
+        widest = self._layout.widest
+        rows = slice(self._rows.of(indices[0], widest).start, self._rows.of(indices[-1], widest).stop)
+        return outcome.progress([self._layout.searches[index] for index in indices], self._rows, rows)
 
     def inputs(self) -> StepInputs:
         """Return what the next step is to do, requests that joined included."""
         if self._joining:
             self._join()
-        search_of_row = self._place // self._layout.widest
-        self._bans, self._query = self._banned(search_of_row), self._queries()
-        return StepInputs(
-            token=self._token,
-            parent=self._parent,
-            source=self._layout.source[search_of_row],
-            banned=self._bans,
-            query=self._query,
-            candidates=self._candidates(),
+        layout, rows = self._layout, self._rows
+        search_of_row = rows.place // layout.widest
+        self._told = StepInputs(
+            token=rows.token,
+            parent=rows.parent,
+            source=layout.source.take(search_of_row),
+            banned=told.banned(layout, rows, search_of_row, self._special),
+            query=told.queries(layout, rows, self._special),
+            candidates=told.candidates(layout, rows.history.turn),
         )
+        return self._told
 
     def select(self, outputs: StepOutputs) -> list[Finished]:
         """Take every request one token on, and return those whose search is over; their rows are gone.
@@ -191,91 +173,62 @@ class SearchBatch:
         Args:
             outputs: of the step that `inputs()` described, nothing added or removed since; `attention` when `wants_attention`.
         """
-        layout = self._layout
+        layout, rows = self._layout, self._rows
+        assert self._told is not None
         for index in layout.attentive:
             assert outputs.attention is not None
-            rows = self._rows_of(index)
-            layout.searches[index].record(outputs.attention[rows], self._parent[rows], rows.start)
+            own = rows.of(index, layout.widest)
+            layout.searches[index].record(outputs.attention[own], rows.parent[own], own.start)
 
         # The beam of every search: the best K of all continuations, best first.             (searches, widest) from here on
-        offer = self._offer(outputs)
-        score, row, choice = self._best_continuations(offer.total)
+        offered = offer(layout, rows, self._told, outputs, self._special)
+        chosen = self._best_continuations(offered.total)
         for index in layout.apart:
-            score[index], row[index], choice[index] = self._chosen_apart(index, offer)
-        token = offer.candidate[row, choice]
-        log_prob = offer.log_prob[row, choice]
+            self._choose_apart(index, offered, chosen)
+        token = offered.candidate.take(chosen.position)
 
         # Those that end are finished; the others live on, except after the last token allowed.
-        alive = layout.in_beam & (score > -np.inf)
-        ending = alive & (token == self._special.eos)
-        kept = alive & ~ending & (self._history.turn - layout.joined < layout.max_length)[:, None]
-        for place in np.flatnonzero(ending).tolist():
-            self._finish_hypothesis(place, float(score.flat[place]), int(row.flat[place]), float(log_prob.flat[place]))
+        kept, live = self._survivors(offered, chosen, token)
 
         # A search is over when the best that can still come would not be better than what it has, or when its patience is.
-        best_live = np.where(kept, score, -np.inf).max(axis=1, initial=-np.inf)
-        over = layout.threshold >= best_live / layout.longest_penalty
+        over = layout.threshold >= live / layout.longest_penalty
         for index in layout.patient:
             over[index] |= layout.searches[index].ended >= layout.searches[index].most_endings
-        finished = [self._finish_search(index) for index in np.flatnonzero(over).tolist()]
-        kept[over] = False
+        finished: list[Finished] = []
+        if np.count_nonzero(over):
+            finished = self._finish(over)
+            kept[over] = False
 
         for index in layout.apart:
             chooser = layout.searches[index].chooser
             assert chooser is not None
             chooser.keep(np.flatnonzero(kept[index]))
-        successors = self._forked(over, kept) if layout.forking else None
+        forked = self._forks(kept) if layout.forking else {}
         places = np.flatnonzero(kept)
-        self._advance(places, row.take(places), token.take(places), score.take(places), log_prob.take(places))
-        if successors is not None:
-            self._resettle(successors)
-        elif finished or over.any():
-            self._resettle([[search] * (not gone) for search, gone in zip(layout.searches, over.tolist(), strict=True)])
-        return [answer for answer in finished if answer is not None]
+        position = chosen.position.take(places)
+        self._state_rows = len(rows)
+        rows.advance(
+            place=places,
+            row=position // offered.candidate.shape[1],
+            token=token.take(places),
+            total=chosen.total.take(places),
+            log_prob=offered.log_prob.take(position),
+            oldest=layout.oldest,
+        )
+        if forked:
+            self._fork(over, forked)
+        elif np.count_nonzero(over):
+            self._drop(over)
+        return finished
 
     # ---- selection
 
-    def _offer(self, outputs: StepOutputs) -> Offer:
-        """Return the continuations to choose from: the step's candidates, required tokens, or the forced one alone."""
-        layout = self._layout
-        log_prob, candidate = outputs.log_prob, outputs.candidate
-        if layout.asking:
-            log_prob = np.column_stack((log_prob, self._asked(outputs)))
-            candidate = np.column_stack((candidate, self._query))
-        for index in layout.forced:
-            rows, token = self._rows_of(index), self._forced_token(index)
-            if token is not None:
-                log_prob, candidate = log_prob.copy(), candidate.copy()
-                log_prob[rows], log_prob[rows, 0] = -np.inf, outputs.query_log_prob[rows]
-                candidate[rows, 0] = token
-        adjusted = log_prob
-        for index in layout.penalised:
-            rows, search = self._rows_of(index), layout.searches[index]
-            adjusted = adjusted.copy()
-            adjusted[rows] = penalise_repetition(
-                log_prob[rows],
-                candidate[rows],
-                self._history.tokens(rows, search.joined),
-                search.options.repetition_penalty,
-            )
-        return Offer(log_prob, candidate, adjusted, self._log_prob[:, None] + adjusted)
+    def _best_continuations(self, total: ScoreArray) -> Beams:
+        """Return the K best continuations of every search, `total` being (R, k).
 
-    def _asked(self, outputs: StepOutputs) -> FloatArray:
-        """Return the log-probs (R,) of required tokens; -inf where a row asks for none, has it already, or may not take it."""
-        query = self._query[:, None]
-        useless = (outputs.candidate == query).any(axis=1) | (self._bans == query).any(axis=1)
-        asked = np.where(useless | (query[:, 0] == self._special.pad), np.float32(-np.inf), outputs.query_log_prob)
-        asks = np.zeros(len(asked), np.bool_)
-        for index in self._layout.asking:
-            asks[self._rows_of(index)] = True
-        return np.where(asks, asked, np.float32(-np.inf))
-
-    def _best_continuations(self, total: ScoreArray) -> tuple[ScoreArray, IntArray, IntArray]:
-        """Return the K best continuations of every search, (searches, widest): log-prob, row continued, which candidate of it.
-
-        `total` is (R, k); what is not a number in it is set to -inf, and its search noted as faulty.
+        What is not a number in `total` is set to -inf, and its search noted as faulty.
         """
-        layout = self._layout
+        layout, place = self._layout, self._rows.place
         if not np.maximum.reduce(total, axis=None) < np.inf:
             self._set_aside_faulty(total)
         rows, candidates = total.shape
@@ -283,236 +236,140 @@ class SearchBatch:
         grid = total
         if rows < places:  # some beam is not full: its free places hold -inf
             grid = np.full((places, candidates), -np.inf)
-            grid[self._place] = total
+            grid[place] = total
         grid = grid.reshape(len(layout.searches), layout.widest * candidates)
         # A stable sort keeps equal ones in the grid's order: the better parent, then its better candidate.
         order = (-grid).argsort(axis=1, kind="stable")[:, : layout.widest]
         position = order + layout.index * grid.shape[1]
-        place, choice = np.divmod(position, candidates)
+        best = grid.take(position)
         if rows < places:
             row_of_place = np.zeros(places, np.int64)
-            row_of_place[self._place] = np.arange(rows)
-            place = row_of_place[place]
-        return grid.take(position), place, choice
+            row_of_place[place] = np.arange(rows)
+            of_place, choice = np.divmod(position, candidates)
+            position = row_of_place.take(of_place) * candidates + choice
+        if layout.narrowest < layout.widest:
+            best[~layout.in_beam] = -np.inf
+        return Beams(best, position)
 
-    def _chosen_apart(self, index: int, offer: Offer) -> tuple[ScoreArray, IntArray, IntArray]:
-        """Return what a search's own chooser takes, (widest,) each: log-prob, row continued, which candidate of it."""
-        search, rows = self._layout.searches[index], self._rows_of(index)
+    def _choose_apart(self, index: int, offered: Offer, chosen: Beams) -> None:
+        """Fill a search's places with what its own chooser takes."""
+        search, own = self._layout.searches[index], self._rows.of(index, self._layout.widest)
         assert search.chooser is not None
-        columns = np.arange(min(self._candidates_of(search), offer.total.shape[1]))
+        turn, width = self._rows.history.turn, offered.total.shape[1]
+        columns = np.arange(min(told.candidates_of(search, turn), width))
         if search.phrases is not None:
-            columns = np.append(columns, offer.total.shape[1] - 1)  # the required token
-        own = Offer(
-            offer.log_prob[rows][:, columns],
-            offer.candidate[rows][:, columns],
-            offer.adjusted[rows][:, columns],
-            offer.total[rows][:, columns],
+            columns = np.append(columns, width - 1)  # the required token
+        row, choice = search.chooser.choose(
+            turn - search.joined,
+            Offer(
+                offered.log_prob[own][:, columns],
+                offered.candidate[own][:, columns],
+                offered.adjusted[own][:, columns],
+                offered.total[own][:, columns],
+            ),
         )
-        chosen = search.chooser.choose(self._history.turn - search.joined, own)
-        score = np.full(self._layout.widest, -np.inf)
-        row, choice = np.zeros((2, self._layout.widest), np.int64)
-        count = len(chosen.row)
-        score[:count] = own.total[chosen.row, chosen.choice]
-        row[:count], choice[:count] = chosen.row + rows.start, columns[chosen.choice]
-        return score, row, choice
+        position = (own.start + row) * width + columns[choice]
+        chosen.total[index] = -np.inf
+        chosen.total[index, : len(position)] = offered.total.take(position)
+        chosen.position[index, : len(position)] = position
 
     def _set_aside_faulty(self, total: ScoreArray) -> None:
         """Mark the searches that were given NaN or +inf, and let nothing follow from their rows."""
         faulty_rows = ~(total < np.inf).all(axis=1)
-        for index in np.unique(self._place[faulty_rows] // self._layout.widest).tolist():
+        for index in np.unique(self._rows.place[faulty_rows] // self._layout.widest).tolist():
             self._layout.searches[index].faulty = True
-            total[self._rows_of(index)] = -np.inf
+            total[self._rows.of(index, self._layout.widest)] = -np.inf
 
-    def _finish_hypothesis(self, place: int, log_prob: float, row: int, eos_log_prob: float) -> None:
+    def _survivors(self, offered: Offer, chosen: Beams, token: IntArray) -> tuple[BoolArray, ScoreArray]:
+        """Finish what ends in `eos`; return which places live on, and each search's best total among them, (searches,)."""
+        layout, turn = self._layout, self._rows.history.turn
+        alive = chosen.total > -np.inf
+        ending = (token == self._special.eos) & alive
+        limited = turn >= layout.first_limit
+        if not limited and not layout.apart and not np.count_nonzero(ending):
+            return alive, chosen.total[:, 0]  # best first: the best of all that live on
+        for place in np.flatnonzero(ending).tolist():
+            self._finish_hypothesis(place, offered, chosen)
+        kept = alive & ~ending
+        if limited:
+            kept &= (turn - layout.joined < layout.max_length)[:, None]
+        return kept, np.where(kept, chosen.total, -np.inf).max(axis=1)
+
+    def _finish_hypothesis(self, place: int, offered: Offer, chosen: Beams) -> None:
         """Add what ended in `eos` at `place` to its search's finished hypotheses, if it is among the n best of them."""
-        index = place // self._layout.widest
-        search = self._layout.searches[index]
-        step = self._history.turn - search.joined
-        rank = row - self._rows_of(index).start
-        score = search.score(log_prob, step + 1, rank)
+        layout, rows = self._layout, self._rows
+        index = place // layout.widest
+        search = layout.searches[index]
+        row, choice = divmod(int(chosen.position.flat[place]), offered.candidate.shape[1])
+        step = rows.history.turn - search.joined
+        rank = row - rows.of(index, layout.widest).start
+        score = search.score(float(chosen.total.flat[place]), step + 1, rank)
         search.ended += 1
         if score > search.threshold:
-            tokens, log_probs = self._history.of_row(row, search.joined)
+            tokens, log_probs = rows.history.of_row(row, search.joined)
             tokens.append(self._special.eos)
-            log_probs.append(eos_log_prob)
+            log_probs.append(float(offered.log_prob[row, choice]))
             search.offer(Ending(score, tokens, log_probs, FinishReason.END_OF_SEQUENCE, step, rank))
-            self._layout.threshold[index] = search.threshold
+            layout.threshold[index] = search.threshold
 
-    def _finish_search(self, index: int) -> Finished | None:
-        """Return what a search found, filled up with cut hypotheses; None while other alternatives of its request are searched."""
-        search = self._layout.searches[index]
-        step = self._history.turn - search.joined
-        hypotheses: Sequence[Hypothesis] = ()
-        if not search.faulty:
-            ended_now = {ending.rank for ending in search.endings if ending.step == step}
-            reason = FinishReason.MAX_LENGTH if step == search.options.max_length else FinishReason.DEAD_END
-            rows = self._rows_of(index)
-            live = [rank for rank in range(rows.stop - rows.start) if rank not in ended_now]
-            needed = len(search.endings) < search.options.hypothesis_count
-            cut = [self._cut(search, rows.start + rank, step, rank, reason) for rank in live] if needed else []
-            hypotheses = self._answers(search, cut)
-        if search.fork is None:
-            return Finished(search.request, tuple(hypotheses), step + 1)
-        fork = search.fork
-        fork.running -= 1
-        fork.found += hypotheses
-        fork.faulty |= search.faulty
-        if fork.running:
-            return None
-        return Finished(search.request, () if fork.faulty else _best(fork.found), step + 1)
+    def _finish(self, over: BoolArray) -> list[Finished]:
+        """Return what the requests found whose search is over."""
+        layout, rows = self._layout, self._rows
+        indices = np.flatnonzero(over).tolist()
+        answers = [outcome.finish(layout.searches[index], rows, rows.of(index, layout.widest)) for index in indices]
+        return [answer for answer in answers if answer is not None]
 
-    def _answers(self, search: Search, cut: Sequence[Ending]) -> list[Hypothesis]:
-        """Return a search's hypotheses: those that ended, then the best of those that were cut, up to the number asked for."""
-        best_first = sorted(cut, key=lambda ending: -ending.score)
-        endings = [*search.endings, *best_first][: search.options.hypothesis_count]
-        return [search.hypothesis(ending) for ending in endings]
-
-    def _cut(self, search: Search, row: int, step: int, rank: int, reason: FinishReason) -> Ending:
-        """Return a live hypothesis as it stands, without an end; `rank` is where its row was at `step`, the last one taken."""
-        tokens, log_probs = self._history.of_row(row, search.joined)
-        score = search.score(float(self._log_prob[row]), max(1, len(tokens)), rank)
-        return Ending(score, tokens, log_probs, reason, step, rank)
-
-    # ---- what the next step is told
-
-    def _candidates(self) -> int:
-        """Return k: the most that any request needs."""
-        layout = self._layout
-        return max([layout.candidates, *(self._candidates_of(layout.searches[index]) for index in layout.penalised)])
-
-    def _candidates_of(self, search: Search) -> int:
-        """Return how many candidates one request needs of each row; see `penalise_repetition`."""
-        if search.options.repetition_penalty == 1:
-            return search.candidates
-        held = self._history.turn - search.joined
-        return min(search.candidates + held, search.options.vocabulary_size)
-
-    def _queries(self) -> IntArray:
-        """Return the token (R,) whose log-prob each row needs: forced or required; `pad` where it needs none."""
-        query = np.full(len(self._token), self._special.pad)
-        for index in self._layout.asking:
-            search = self._layout.searches[index]
-            assert search.phrases is not None
-            query[self._rows_of(index)] = search.phrases.queries(self._history.turn - search.joined)
-        for index in self._layout.forced:
-            token = self._forced_token(index)
-            if token is not None:
-                query[self._rows_of(index)] = token
-        return query
-
-    def _forced_token(self, index: int) -> int | None:
-        """Return the token that a search must take next, whatever is banned."""
-        search = self._layout.searches[index]
-        step = self._history.turn - search.joined
-        return search.forced[step] if step < len(search.forced) else None
-
-    def _banned(self, search_of_row: IntArray) -> IntArray:
-        """Return what each row may not take, (R, M): `eos` before the minimum length, and what its constraints say."""
-        layout = self._layout
-        blocks: list[tuple[slice, IntArray]] = []
-        minimum = int(self._history.turn < layout.last_minimum)  # whether column 0 is for the minimum length
-        for index in layout.constrained:
-            search, rows = layout.searches[index], self._rows_of(index)
-            parts = [] if search.phrases is None else [search.phrases.banned()]
-            if search.constraint is not None:
-                parts.append(search.constraint.banned(self._history.tokens(rows, search.joined)))
-            blocks.append((rows, parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)))
-        width = minimum + max((block.shape[1] for _, block in blocks), default=0)
-        banned = np.full((len(self._token), width), self._special.pad)
-        if minimum:
-            too_short = self._history.turn - layout.joined < layout.min_length
-            banned[too_short[search_of_row], 0] = self._special.eos
-        for rows, block in blocks:
-            banned[rows, minimum : minimum + block.shape[1]] = block
-        return banned
-
-    def _rows_of(self, index: int) -> slice:
-        """Return the rows of one search."""
-        widest = self._layout.widest
-        start, stop = self._place.searchsorted((index * widest, (index + 1) * widest)).tolist()
-        return slice(start, stop)
+    # ---- who is in the batch
 
     def _searches_of(self, request: int) -> list[int]:
         """Return the indices of a request's searches, which stand side by side; several only where it has alternatives."""
         return [index for index, search in enumerate(self._layout.searches) if search.request == request]
 
-    # ---- who is in the batch
-
     def _join(self) -> None:
         """Give every request that was added its first rows."""
         searches = [search for search, _ in self._joining]
         first = len(self._layout.searches)
-        search, rank = np.divmod(self._place, self._layout.widest)
-        for joining in searches:
-            joining.joined = self._history.turn
-        self._layout = Layout([*self._layout.searches, *searches], self._history.turn)
+        for search, row in self._joining:
+            search.joined, search.start = self._rows.history.turn, row
+        self._settle(self._layout.with_more(searches), *np.divmod(self._rows.place, self._layout.widest))
         widest = self._layout.widest
-        new = [(first + i) * widest + r for i, joining in enumerate(searches) for r in range(joining.first_rows)]
-        parents = [row for joining, row in self._joining for _ in range(joining.first_rows)]
-        self._place = np.concatenate((search * widest + rank, np.array(new, np.int64)))
-        self._token = np.concatenate((self._token, np.full(len(new), self._special.bos)))
-        self._parent = np.concatenate((self._parent, np.array(parents, np.int64)))
-        self._log_prob = np.concatenate((self._log_prob, np.zeros(len(new))))
-        self._history.add_rows(len(new))
-        for joining, row in self._joining:
-            joining.start = row
+        place = [(first + i) * widest + r for i, search in enumerate(searches) for r in range(search.first_rows)]
+        parent = [row for search, row in self._joining for _ in range(search.first_rows)]
+        self._rows.add(np.array(place, np.int64), np.array(parent, np.int64), self._special.bos)
         self._joining = []
 
-    def _forked(self, over: BoolArray, kept: BoolArray) -> list[list[Search]]:
-        """Return what comes after each search: nothing where it is over, its alternatives after a prefix, else itself."""
-        successors = [[search] * (not gone) for search, gone in zip(self._layout.searches, over.tolist(), strict=True)]
+    def _forks(self, kept: BoolArray) -> dict[int, list[Search]]:
+        """Return the alternatives of the searches that are past their prefix, by index."""
+        forks = {}
         for index in self._layout.forking:
-            search = self._layout.searches[index]
-            if successors[index] and self._history.turn - search.joined == len(search.options.prefix):
-                count = int(kept[index].sum())
+            search, count = self._layout.searches[index], int(np.count_nonzero(kept[index]))
+            if count and self._rows.history.turn - search.joined == len(search.options.prefix):
                 fork = Fork(count, [search.hypothesis(ending) for ending in search.endings])
-                successors[index] = [search.alternative(fork) for _ in range(count)]
-        return successors
+                forks[index] = [search.alternative(fork) for _ in range(count)]
+        return forks
 
-    def _advance(
-        self, place: IntArray, row: IntArray, token: IntArray, score: ScoreArray, log_prob: FloatArray
-    ) -> None:
-        """Let the chosen continuations be the rows of the next step; all (R',)."""
-        self._history.keep_rows(row)
-        self._history.append(token, log_prob, self._layout.oldest)
-        self._state_rows = len(self._token)
-        self._place, self._parent, self._token, self._log_prob = place, row, token, score
-
-    def _resettle(self, successors: Sequence[Sequence[Search]]) -> None:
-        """Replace every search by what comes after it; of several, each takes one row."""
-        search, rank = np.divmod(self._place, self._layout.widest)
+    def _fork(self, over: BoolArray, forks: dict[int, list[Search]]) -> None:
+        """Put alternatives in the place of their searches, a row each, and forget the searches that are over."""
+        layout = self._layout
+        successors = [
+            forks.get(index, [search] * (not gone))
+            for index, (search, gone) in enumerate(zip(layout.searches, over.tolist(), strict=True))
+        ]
+        search, rank = np.divmod(self._rows.place, layout.widest)
         counts = np.array([len(after) for after in successors], np.int64)
+        forked = np.isin(search, list(forks))
+        number = np.arange(len(search)) - search.searchsorted(search)  # of the row within its search
         first = (counts.cumsum() - counts)[search]
-        forked = counts[search] > 1
-        if forked.any():
-            number = np.arange(len(search)) - search.searchsorted(search)  # of the row within its search
-            first, rank = np.where(forked, first + number, first), np.where(forked, 0, rank)
-        self._layout = Layout([one for after in successors for one in after], self._history.turn)
-        self._place = first * self._layout.widest + rank
+        settled = Layout.empty().with_more([one for after in successors for one in after])
+        self._settle(settled, np.where(forked, first + number, first), np.where(forked, 0, rank))
 
-    def _keep_rows(self, rows: IntArray) -> None:
-        """Drop the other rows, between two steps."""
-        self._history.keep_rows(rows)
-        self._place, self._parent = self._place[rows], self._parent[rows]
-        self._token, self._log_prob = self._token[rows], self._log_prob[rows]
+    def _drop(self, over: BoolArray) -> None:
+        """Forget searches whose rows are gone already."""
+        search, rank = np.divmod(self._rows.place, self._layout.widest)
+        keep = ~over
+        self._settle(self._layout.only(keep), (keep.cumsum() - 1).take(search), rank)
 
-
-def _best(hypotheses: Sequence[Hypothesis]) -> tuple[Hypothesis, ...]:
-    """Order hypotheses: those that ended by score, then the others."""
-    ended = FinishReason.END_OF_SEQUENCE
-    return tuple(sorted(hypotheses, key=lambda found: (found.finish_reason is not ended, -found.score)))
-
-
-def _ended(searches: Sequence[Search]) -> list[tuple[float, list[int]]]:
-    """Return the scores and tokens, without `eos`, of the hypotheses that have ended and may still be a request's best."""
-    found = [(search.endings[0].score, search.endings[0].tokens[:-1]) for search in searches if search.endings]
-    if searches[0].fork is not None:
-        eos = searches[0].options.special.eos
-        found += [(one.score, [token for token in one.tokens if token != eos]) for one in searches[0].fork.found]
-    return found
-
-
-def _shared(first: Sequence[int], second: Sequence[int]) -> int:
-    """Return how many tokens two hypotheses share from their beginning."""
-    pairs = zip(first, second, strict=False)
-    return next((place for place, (one, other) in enumerate(pairs) if one != other), min(len(first), len(second)))
+    def _settle(self, layout: Layout, search: IntArray, rank: IntArray) -> None:
+        """Go on with another layout, in which the rows belong to `search` at `rank`, (R,) each."""
+        self._layout = layout
+        self._rows.place = search * layout.widest + rank

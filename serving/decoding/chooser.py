@@ -1,6 +1,5 @@
 """How a request that wants no plain beam search chooses among the continuations of its rows."""
 
-from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -9,8 +8,7 @@ from numpy.typing import NDArray
 from serving.decoding.step import FloatArray, IntArray
 
 
-@dataclass(frozen=True)
-class Offer:
+class Offer(NamedTuple):
     """What one step offers the rows of one request, or of a whole batch.
 
     Attributes:

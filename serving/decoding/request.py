@@ -115,6 +115,21 @@ class Search:
         self.chooser: Chooser | None = self.phrases or sampler
         self.fork: Fork | None = None
         self.faulty = False
+        self.unusual = bool(
+            constraint is not None
+            or self.attentive
+            or self.chooser is not None
+            or self.forced
+            or options.alternatives
+            or options.patience is not None
+            or options.repetition_penalty != 1
+        )  # whether it wants anything but plain beam search
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """Return what `Layout` needs: source, joined, minimum and maximum length, places, candidates."""
+        options = self.options
+        return self.source, self.joined, options.min_length, options.max_length, self.places, self.candidates
 
     def length_penalty(self, length: int) -> float:
         """Return what the log-prob of a hypothesis of `length` tokens is divided by."""

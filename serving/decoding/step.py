@@ -5,7 +5,7 @@ R rows (hypotheses), N sources, S source positions, k candidates; the step contr
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,8 +29,7 @@ class Encoded:
     state: Tensors
 
 
-@dataclass(frozen=True)
-class StepInputs:
+class StepInputs(NamedTuple):
     """What each of R rows does next.
 
     Attributes:
@@ -50,8 +49,7 @@ class StepInputs:
     candidates: int
 
 
-@dataclass(frozen=True)
-class StepOutputs:
+class StepOutputs(NamedTuple):
     """What a step says of each row.
 
     Attributes:

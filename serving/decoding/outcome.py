@@ -1,0 +1,115 @@
+"""What searches have found: hypotheses that ended, and those that are cut where the search stops."""
+
+from collections.abc import Sequence
+
+from serving.decoding.hypothesis import FinishReason, Hypothesis
+from serving.decoding.request import Ending, Finished, Progress, Search
+from serving.decoding.rows import Rows
+
+
+def finish(search: Search, rows: Rows, own: slice) -> Finished | None:
+    """Return what a search that is over found, filled up with cut hypotheses where too few ended.
+
+    To be called in the turn in which it is over, before the rows advance.
+
+    Args:
+        search: with its endings.
+        rows: of all searches.
+        own: which of them are its own.
+
+    Returns:
+        None while other alternatives of its request are still searched.
+    """
+    step = rows.history.turn - search.joined
+    found: list[Hypothesis] = []
+    if not search.faulty:
+        ended_now = {ending.rank for ending in search.endings if ending.step == step}
+        reason = FinishReason.MAX_LENGTH if step == search.options.max_length else FinishReason.DEAD_END
+        live = [rank for rank in range(own.stop - own.start) if rank not in ended_now]
+        needed = len(search.endings) < search.options.hypothesis_count
+        found = _answers(
+            search, [_cut(search, rows, own.start + rank, (step, rank), reason) for rank in live] if needed else []
+        )
+    if search.fork is None:
+        return Finished(search.request, tuple(found), step + 1)
+    fork = search.fork
+    fork.running -= 1
+    fork.found += found
+    fork.faulty |= search.faulty
+    if fork.running:
+        return None
+    return Finished(search.request, () if fork.faulty else _best(fork.found), step + 1)
+
+
+def stop(request: int, searches: Sequence[tuple[Search, slice]], rows: Rows) -> Finished:
+    """Return the best that a request has found so far, between two steps; nothing before its first.
+
+    Args:
+        request: its id.
+        searches: its searches, several only where it has alternatives, each with its rows.
+        rows: of all searches.
+    """
+    found: list[Hypothesis] = []
+    steps = 0
+    for number, (search, own) in enumerate(searches):
+        steps = rows.history.turn - search.joined
+        if search.fork is not None and number == 0:
+            found += search.fork.found
+        last = (rows.parent[own] - search.start).tolist()  # where the rows were when attention was last recorded
+        cut = [
+            _cut(search, rows, own.start + rank, (steps - 1, before), FinishReason.DEADLINE)
+            for rank, before in enumerate(last)
+        ]
+        found += _answers(search, cut if steps else [])
+    return Finished(request, _best(found), steps)
+
+
+def progress(searches: Sequence[Search], rows: Rows, own: slice) -> Progress:
+    """Return how far a request has come, between two steps; see `stop` for what it is given, `own` being the rows of all."""
+    tokens = rows.history.tokens(own, searches[0].joined)  # (rows, t)
+    shared = (tokens == tokens[:1]).all(axis=0)
+    certain = len(shared) if shared.all() else int(shared.argmin())
+    live = int(rows.log_prob[own].argmax())
+    best = tokens[live].tolist()
+    best_score = float(rows.log_prob[own][live]) / searches[0].length_penalty(max(1, len(best)))
+    for score, ended in _ended(searches):
+        certain = min(certain, _shared(tokens[0].tolist(), ended))
+        if score >= best_score:
+            best, best_score = ended, score
+    return Progress(tuple(best), certain)
+
+
+def _answers(search: Search, cut: Sequence[Ending]) -> list[Hypothesis]:
+    """Return a search's hypotheses: those that ended, then the best of those that were cut, up to the number asked for."""
+    best_first = sorted(cut, key=lambda ending: -ending.score)
+    endings = [*search.endings, *best_first][: search.options.hypothesis_count]
+    return [search.hypothesis(ending) for ending in endings]
+
+
+def _cut(search: Search, rows: Rows, row: int, at: tuple[int, int], reason: FinishReason) -> Ending:
+    """Return a live hypothesis as it stands, without an end; `at` is the last step taken, and where its row was then."""
+    step, rank = at
+    tokens, log_probs = rows.history.of_row(row, search.joined)
+    score = search.score(float(rows.log_prob[row]), max(1, len(tokens)), rank)
+    return Ending(score, tokens, log_probs, reason, step, rank)
+
+
+def _best(hypotheses: Sequence[Hypothesis]) -> tuple[Hypothesis, ...]:
+    """Order hypotheses: those that ended by score, then the others."""
+    ended = FinishReason.END_OF_SEQUENCE
+    return tuple(sorted(hypotheses, key=lambda found: (found.finish_reason is not ended, -found.score)))
+
+
+def _ended(searches: Sequence[Search]) -> list[tuple[float, list[int]]]:
+    """Return the scores and tokens, without `eos`, of the hypotheses that have ended and may still be a request's best."""
+    found = [(search.endings[0].score, search.endings[0].tokens[:-1]) for search in searches if search.endings]
+    if searches[0].fork is not None:
+        eos = searches[0].options.special.eos
+        found += [(one.score, [token for token in one.tokens if token != eos]) for one in searches[0].fork.found]
+    return found
+
+
+def _shared(first: Sequence[int], second: Sequence[int]) -> int:
+    """Return how many tokens two hypotheses share from their beginning."""
+    pairs = zip(first, second, strict=False)
+    return next((place for place, (one, other) in enumerate(pairs) if one != other), min(len(first), len(second)))
