@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import grpc
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import DecodeError
 from google.protobuf.unknown_fields import UnknownFieldSet
 
 DETAILS_KEY = "grpc-status-details-bin"
 BAD_REQUEST_URL = "type.googleapis.com/google.rpc.BadRequest"
+RETRY_INFO_URL = "type.googleapis.com/google.rpc.RetryInfo"
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,16 @@ class UnknownModel(ServiceError):  # noqa: N818
 
 
 class Overloaded(ServiceError):  # noqa: N818
-    """The server's queue is full: try later; or the message is larger than it takes."""
+    """The server's queue is full: try later; or a message is larger than it takes.
+
+    Attributes:
+        retry_after_s: when the server expects to have room; None where it does not know, and for a message too large, which
+            no later attempt would help.
+    """
+
+    def __init__(self, status: grpc.StatusCode, message: str, retry_after_s: float | None = None) -> None:
+        super().__init__(status, message)
+        self.retry_after_s = retry_after_s
 
 
 class Unavailable(ServiceError):  # noqa: N818
@@ -71,21 +82,40 @@ def error_of(call: grpc.RpcError) -> ServiceError:
     """Return the error that a failed call stands for; blocking calls and async ones raise both kinds of RpcError."""
     status = call.code()
     kind = ERRORS.get(status, ServiceError)
+    message = call.details() or status.name
     metadata: Iterable[Any] = call.trailing_metadata() or ()  # pairs, but for the types of grpc's stubs
     details = b"".join(value for key, value in metadata if key == DETAILS_KEY)
-    return kind(status, call.details() or status.name, tuple(_violations(details)))
+    if kind is Overloaded:
+        return Overloaded(status, message, _retry_delay_s(details))
+    return kind(status, message, tuple(_violations(details)))
 
 
 def _violations(details: bytes) -> Iterator[FieldViolation]:
-    """Read google.rpc.Status{details: [Any{BadRequest{field_violations}}]} without the package that has its classes.
+    for bad_request in _details(details, BAD_REQUEST_URL):
+        for violation in _fields(bad_request, 1):
+            yield FieldViolation(_text(violation, 1), _text(violation, 2))
 
-    The field numbers are those of google/rpc/status.proto, google/protobuf/any.proto and google/rpc/error_details.proto.
+
+def _retry_delay_s(details: bytes) -> float | None:
+    for retry_info in _details(details, RETRY_INFO_URL):
+        for delay in _fields(retry_info, 1):
+            try:
+                duration = Duration.FromString(delay)
+            except DecodeError:
+                return None
+            return duration.seconds + duration.nanos / 1e9
+    return None
+
+
+def _details(details: bytes, url: str) -> Iterator[bytes]:
+    """Read the details of one type from google.rpc.Status{details: [Any]} without the package that has its classes.
+
+    The field numbers, here and in the callers, are those of google/rpc/status.proto, google/protobuf/any.proto and
+    google/rpc/error_details.proto.
     """
     for detail in _fields(details, 3):
-        if _text(detail, 1) == BAD_REQUEST_URL:
-            for bad_request in _fields(detail, 2):
-                for violation in _fields(bad_request, 1):
-                    yield FieldViolation(_text(violation, 1), _text(violation, 2))
+        if _text(detail, 1) == url:
+            yield from _fields(detail, 2)
 
 
 def _fields(message: bytes, number: int) -> list[bytes]:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import grpc
 import pytest
-from google.protobuf import any_pb2
+from google.protobuf import any_pb2, duration_pb2
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
@@ -147,6 +147,34 @@ def test_field_violations_are_read_from_the_status():
     with serving(Refusing()) as address, Client(address) as client, pytest.raises(InvalidRequest) as caught:
         client.list_models()
     assert caught.value.violations == (FieldViolation("a.b", "1; allowed: 2"), FieldViolation("c", "é"))
+
+
+@pytest.mark.parametrize("retry_after_s", [0.0, 0.25, 90.5])
+def test_when_to_try_again_is_read_from_the_status(retry_after_s):
+    delay = duration_pb2.Duration()
+    delay.FromNanoseconds(int(retry_after_s * 1e9))
+    assert overloaded_with(error_details_pb2.RetryInfo(retry_delay=delay)).retry_after_s == retry_after_s
+
+
+def test_when_to_try_again_is_unknown_where_the_status_does_not_say_it():
+    assert overloaded_with().retry_after_s is None
+    assert overloaded_with(error_details_pb2.RetryInfo()).retry_after_s is None
+    assert overloaded_with(error_details_pb2.BadRequest()).retry_after_s is None
+
+
+def overloaded_with(*details) -> Overloaded:
+    """Return the error of a server that refuses with these details."""
+
+    class Full(model_pb2_grpc.ModelServiceServicer):
+        def ListModels(self, request, context):  # noqa: N802, ARG002
+            packed = [any_pb2.Any() for _ in details]
+            for target, detail in zip(packed, details, strict=True):
+                target.Pack(detail)
+            context.abort_with_status(rpc_status.to_status(status_pb2.Status(code=8, message="full", details=packed)))
+
+    with serving(Full()) as address, Client(address) as client, pytest.raises(Overloaded) as caught:
+        client.list_models()
+    return caught.value
 
 
 def test_tls_with_a_given_authority(tmp_path):
