@@ -7,6 +7,8 @@ from typing import Final
 
 import grpc
 
+DEFAULT_ADDRESS: Final = "localhost:50051"
+DEFAULT_TIMEOUT_S: Final = 60.0
 ANSWER_BYTES: Final = 64 * 2**20
 """The largest answer taken: attention of many hypotheses over many points outgrows gRPC's own limit of 4 MiB."""
 
@@ -45,6 +47,9 @@ class RetryPolicy:
         return json.dumps({"methodConfig": [{"name": [{}], "retryPolicy": policy}]})
 
 
+DEFAULT_RETRY: Final = RetryPolicy()
+
+
 @dataclass(frozen=True)
 class Endpoint:
     """A server and how to reach it.
@@ -59,7 +64,7 @@ class Endpoint:
     address: str
     secure: bool = False
     root_certificates: Path | None = None
-    retry: RetryPolicy = RetryPolicy()
+    retry: RetryPolicy = DEFAULT_RETRY
 
     def __post_init__(self) -> None:
         if self.root_certificates is not None and not self.secure:

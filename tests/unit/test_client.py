@@ -4,7 +4,6 @@ import asyncio
 import json
 import time
 from concurrent import futures
-from contextlib import contextmanager
 
 import grpc
 import pytest
@@ -25,6 +24,7 @@ from beamstep.errors import (
 )
 from beamstep.v1 import model_pb2, model_pb2_grpc
 from tests.fakes.tls import CERTIFICATE, KEY
+from tests.unit.scripted import serving
 
 QUICK = RetryPolicy(attempts=4, first_backoff_s=0.01, most_backoff_s=0.02)
 
@@ -43,20 +43,6 @@ class Scripted(model_pb2_grpc.ModelServiceServicer):
         if self.failures:
             context.abort(self.failures.pop(0), "as scripted")
         return model_pb2.ListModelsResponse()
-
-
-@contextmanager
-def serving(servicer, credentials=None):
-    with futures.ThreadPoolExecutor(4) as threads:
-        server = grpc.server(threads)
-        model_pb2_grpc.add_ModelServiceServicer_to_server(servicer, server)
-        address = "localhost:0"
-        port = server.add_secure_port(address, credentials) if credentials else server.add_insecure_port(address)
-        server.start()
-        try:
-            yield f"localhost:{port}"
-        finally:
-            server.stop(0).wait()
 
 
 def test_unavailable_is_tried_again_until_it_is_not():
