@@ -8,7 +8,7 @@ from serving.decoding.options import SpecialTokens
 from serving.decoding.penalties import penalise_repetition
 from serving.decoding.rows import Rows
 from serving.decoding.step import FloatArray, StepInputs, StepOutputs
-from serving.decoding.told import forced_token
+from serving.decoding.told import candidates_of, forced_token
 
 
 def offer(layout: Layout, rows: Rows, told: StepInputs, outputs: StepOutputs, special: SpecialTokens) -> Offer:
@@ -35,9 +35,11 @@ def offer(layout: Layout, rows: Rows, told: StepInputs, outputs: StepOutputs, sp
 def _asked(layout: Layout, rows: Rows, told: StepInputs, outputs: StepOutputs, special: SpecialTokens) -> FloatArray:
     """Return the log-probs (R,) of required tokens; -inf where a row asks for none, has it already, or may not take it."""
     query = told.query[:, None]
-    useless = (outputs.candidate == query).any(axis=1) | (told.banned == query).any(axis=1)
+    useless = (query[:, 0] == special.pad) | (told.banned == query).any(axis=1)
     asked = np.full(len(rows), -np.inf, np.float32)
     for index in layout.asking:
-        own = rows.of(index, layout.widest)
-        asked[own] = np.where(useless[own] | (told.query[own] == special.pad), -np.inf, outputs.query_log_prob[own])
+        own, columns = rows.of(index, layout.widest), candidates_of(layout.searches[index], rows.history.turn)
+        offered = outputs.candidate[own, :columns]  # those behind are there for a neighbour alone
+        has = (offered == query[own]).any(axis=1)
+        asked[own] = np.where(useless[own] | has, -np.inf, outputs.query_log_prob[own])
     return asked
