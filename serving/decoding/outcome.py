@@ -25,7 +25,7 @@ def finish(search: Search, rows: Rows, own: slice) -> Finished | None:
     if not search.faulty:
         ended_now = {ending.rank for ending in search.endings if ending.step == step}
         reason = FinishReason.MAX_LENGTH if step == search.options.max_length else FinishReason.DEAD_END
-        live = [rank for rank in range(own.stop - own.start) if rank not in ended_now]
+        live = [rank for rank in _worth_cutting(search, own) if rank not in ended_now]
         needed = len(search.endings) < search.options.hypothesis_count
         found = _answers(
             search, [_cut(search, rows, own.start + rank, (step, rank), reason) for rank in live] if needed else []
@@ -57,8 +57,8 @@ def stop(request: int, searches: Sequence[tuple[Search, slice]], rows: Rows) -> 
             found += search.fork.found
         last = (rows.parent[own] - search.start).tolist()  # where the rows were when attention was last recorded
         cut = [
-            _cut(search, rows, own.start + rank, (steps - 1, before), FinishReason.DEADLINE)
-            for rank, before in enumerate(last)
+            _cut(search, rows, own.start + rank, (steps - 1, last[rank]), FinishReason.DEADLINE)
+            for rank in _worth_cutting(search, own)
         ]
         found += _answers(search, cut if steps else [])
     return Finished(request, _best(found), steps)
@@ -84,6 +84,14 @@ def _answers(search: Search, cut: Sequence[Ending]) -> list[Hypothesis]:
     best_first = sorted(cut, key=lambda ending: -ending.score)
     endings = [*search.endings, *best_first][: search.options.hypothesis_count]
     return [search.hypothesis(ending) for ending in endings]
+
+
+def _worth_cutting(search: Search, own: slice) -> Sequence[int]:
+    """Return the rows to be cut where too few hypotheses ended: those that hold all required phrases, if anything found does."""
+    if search.phrases is None:
+        return range(own.stop - own.start)
+    holding = search.phrases.holding()
+    return holding if holding or search.endings else range(own.stop - own.start)
 
 
 def _cut(search: Search, rows: Rows, row: int, at: tuple[int, int], reason: FinishReason) -> Ending:

@@ -61,6 +61,10 @@ class PhraseBeam:
         self._progress = [self._chosen[place][0] for place in places.tolist()]
         self._completed = [self._chosen[place][1] for place in places.tolist()]
 
+    def holding(self) -> list[int]:
+        """Return the rows that lack no phrase."""
+        return [row for row, progress in enumerate(self._progress) if self._required.complete(progress)]
+
     def _completes(self, before: Progress, after: Progress) -> bool:
         """Say whether a phrase became complete."""
         return self._required.complete_count(after) > self._required.complete_count(before)
