@@ -5,26 +5,32 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 if TYPE_CHECKING:  # gRPC takes 0.1 s to import, which `--help` need not wait for
     from beamstep.client import Client
-    from beamstep.v1.decoding_pb2 import DecodingOptions
+
+SERVER: Final = "Server"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Connection:
     """How to reach the server, and how to print its answer."""
 
-    address: Annotated[str, typer.Option(envvar="BEAMSTEP_ADDRESS", help="The server's host:port.")] = "localhost:50051"
-    timeout: Annotated[float, typer.Option(min=0.001, help="Seconds one call may take, retries included.")] = 60.0
-    tls: Annotated[bool, typer.Option("--tls", help="Speak TLS.")] = False
-    root_certificates: Annotated[
-        Path | None, typer.Option(help="A PEM file of the authorities to trust; implies --tls.")
-    ] = None
     as_json: Annotated[bool, typer.Option("--json", help="Print the whole answer as one line of JSON.")] = False
+    address: Annotated[
+        str, typer.Option(envvar="BEAMSTEP_ADDRESS", help="The server's host:port.", rich_help_panel=SERVER)
+    ] = "localhost:50051"
+    timeout: Annotated[
+        float, typer.Option(min=0.001, help="Seconds one call may take, retries included.", rich_help_panel=SERVER)
+    ] = 60.0
+    tls: Annotated[bool, typer.Option("--tls", help="Speak TLS.", rich_help_panel=SERVER)] = False
+    root_certificates: Annotated[
+        Path | None,
+        typer.Option(help="A PEM file of the authorities to trust; implies --tls.", rich_help_panel=SERVER),
+    ] = None
 
     def client(self) -> "Client":
         """Open a client; nothing connects before the first call."""
@@ -36,35 +42,6 @@ class Connection:
             secure=self.tls or self.root_certificates is not None,
             root_certificates=self.root_certificates,
         )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Call(Connection):
-    """Which model to ask, and how it is to search."""
-
-    model: Annotated[
-        str, typer.Option(help="NAME or NAME/VERSION; by default the server's first model for the task.")
-    ] = ""
-    beam_size: Annotated[int | None, typer.Option(help="Hypotheses kept at every step.")] = None
-    hypotheses: Annotated[int | None, typer.Option(help="Answers to give, best first.")] = None
-    length_penalty: Annotated[float | None, typer.Option(help="From 0 (off) to 5.")] = None
-
-    @property
-    def reference(self) -> tuple[str, str]:
-        """Return the model's name and version, each "" where it is left to the server."""
-        return split_model(self.model)
-
-    @property
-    def decoding(self) -> "DecodingOptions":
-        """Return the request's decoding options; what was not given takes the model's defaults."""
-        from beamstep.v1.decoding_pb2 import DecodingOptions
-
-        try:
-            return DecodingOptions(
-                beam_size=self.beam_size, hypothesis_count=self.hypotheses, length_penalty=self.length_penalty
-            )
-        except ValueError:
-            raise typer.BadParameter("--beam-size and --hypotheses take numbers of at most 32 bits") from None
 
 
 def split_model(model: str) -> tuple[str, str]:

@@ -12,8 +12,9 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from beamstep.call_options import Call, Connection, split_model, with_options
+from beamstep.call_options import Connection, split_model, with_options
 from beamstep.points import BadPoints, Point, parse_points
+from beamstep.search_options import SearchCall, TextCall
 
 OTHER: Final = 1
 BAD_INPUT: Final = 2
@@ -64,9 +65,9 @@ def _beamstep(
 
 
 @app.command()
-@with_options(Call)
+@with_options(TextCall)
 def translate(
-    text: Annotated[str, typer.Argument(help="The text; - translates stdin line by line.")], call: Call
+    text: Annotated[str, typer.Argument(help="The text; - translates stdin line by line.")], call: TextCall
 ) -> None:
     """Translate a text."""
     from beamstep import rendering
@@ -85,9 +86,9 @@ def translate(
 
 
 @app.command()
-@with_options(Call)
+@with_options(TextCall)
 def caption(
-    image: Annotated[Path, typer.Argument(metavar="FILE", help="A JPEG, PNG or WebP file.")], call: Call
+    image: Annotated[Path, typer.Argument(metavar="FILE", help="A JPEG, PNG or WebP file.")], call: TextCall
 ) -> None:
     """Say in words what an image shows."""
     from beamstep import rendering
@@ -102,8 +103,8 @@ def caption(
 
 
 @app.command()
-@with_options(Call)
-def hull(file: PointsFile, call: Call, svg: Svg = None) -> None:
+@with_options(SearchCall)
+def hull(file: PointsFile, call: SearchCall, svg: Svg = None) -> None:
     """Find the convex hull of points."""
     from beamstep import rendering
 
@@ -119,8 +120,8 @@ def hull(file: PointsFile, call: Call, svg: Svg = None) -> None:
 
 
 @app.command()
-@with_options(Call)
-def tour(file: PointsFile, call: Call, svg: Svg = None) -> None:
+@with_options(SearchCall)
+def tour(file: PointsFile, call: SearchCall, svg: Svg = None) -> None:
     """Find a short closed tour through points."""
     from beamstep import rendering
 
@@ -136,8 +137,8 @@ def tour(file: PointsFile, call: Call, svg: Svg = None) -> None:
 
 
 @app.command()
-@with_options(Call)
-def triangulate(file: PointsFile, call: Call, svg: Svg = None) -> None:
+@with_options(SearchCall)
+def triangulate(file: PointsFile, call: SearchCall, svg: Svg = None) -> None:
     """Find the Delaunay triangulation of points."""
     from beamstep import rendering
 

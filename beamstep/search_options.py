@@ -1,0 +1,217 @@
+"""The options of the command line that say how to search, each a field of DecodingOptions and passed on as it was given.
+
+Here a value need only fit into the message; what is in range is for the server to say.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from beamstep.call_options import Connection, split_model
+
+if TYPE_CHECKING:
+    from beamstep.v1.decoding_pb2 import DecodingOptions
+
+SCORE: Final = "Score"
+ENSEMBLE: Final = "Ensemble"
+SEARCH: Final = "Search"
+TOKENS: Final = "What an answer may hold"
+SAMPLING: Final = "Sampling (each of these implies --sample)"
+
+
+class LengthNormalization(StrEnum):
+    """The values of --length-normalization."""
+
+    GNMT = "gnmt"
+    PLAIN = "plain"
+
+
+class OnDeadline(StrEnum):
+    """The values of --on-deadline."""
+
+    FAIL = "fail"
+    RETURN_BEST = "return-best"
+
+
+@dataclass(frozen=True)
+class Member:
+    """A further model of an ensemble; a version of "" and a weight of None are left to the server."""
+
+    model: str
+    version: str
+    weight: float | None
+
+
+def member(given: str) -> Member:
+    """Read NAME[/VERSION][=WEIGHT]."""
+    reference, equals, weight = given.partition("=")
+    try:
+        return Member(*split_model(reference), float(weight) if equals else None)
+    except ValueError:
+        raise typer.BadParameter(f"{given!r}; allowed: NAME[/VERSION][=WEIGHT], the weight a number") from None
+
+
+def integer(bits: int) -> Callable[[str], int]:
+    """Return a reader of whole numbers that a field of so many bits can hold."""
+
+    def read(given: str) -> int:
+        try:
+            number = int(given)
+        except ValueError:
+            raise typer.BadParameter(f"{given!r} is not a whole number") from None
+        if not -(2 ** (bits - 1)) <= number < 2 ** (bits - 1):
+            raise typer.BadParameter(f"{given}; allowed: a number of at most {bits} bits")
+        return number
+
+    return read
+
+
+def _option(panel: str, text: str, *names: str, metavar: str | None = None) -> Any:
+    return typer.Option(*names, help=text, metavar=metavar, rich_help_panel=panel)
+
+
+def _integer(panel: str, text: str, *names: str, bits: int = 32) -> Any:
+    return typer.Option(*names, help=text, metavar="<int>", rich_help_panel=panel, parser=integer(bits))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreCall(Connection):
+    """Which model to ask, and what its score is made of."""
+
+    model: Annotated[
+        str, typer.Option(help="NAME or NAME/VERSION; by default the server's first model for the task.")
+    ] = ""
+    attention: Annotated[
+        bool, typer.Option("--attention", help="Show what each token looked at; with --json all of its weights.")
+    ] = False
+    length_penalty: Annotated[float | None, _option(SCORE, "Exponent of the length; 0 is off.")] = None
+    length_normalization: Annotated[
+        LengthNormalization | None,
+        _option(SCORE, "What it is the exponent of: (5 + length) / 6 (gnmt), or the length itself (plain)."),
+    ] = None
+    coverage_penalty: Annotated[
+        float | None, _option(SCORE, "Factor of the penalty on what the answer passes over; 0 is off.")
+    ] = None
+    ensemble: Annotated[
+        list[Member] | None,
+        typer.Option(
+            parser=member,
+            metavar="NAME[/VERSION][=WEIGHT]",
+            help="A further model to decode with, in one beam. Repeatable.",
+            rich_help_panel=ENSEMBLE,
+        ),
+    ] = None
+    ensemble_weight: Annotated[float | None, _option(ENSEMBLE, "The weight of --model beside the others'.")] = None
+
+    @property
+    def reference(self) -> tuple[str, str]:
+        """Return the model's name and version, each "" where it is left to the server."""
+        return split_model(self.model)
+
+    @property
+    def decoding(self) -> "DecodingOptions":
+        """Return the request's decoding options; what was not given takes the model's defaults."""
+        from beamstep.v1.decoding_pb2 import DecodingOptions, EnsembleMember
+
+        given = self.length_normalization
+        return DecodingOptions(
+            include_attention=self.attention,
+            length_penalty=self.length_penalty,
+            length_normalization=given and f"LENGTH_NORMALIZATION_{given.name}",
+            coverage_penalty=self.coverage_penalty,
+            ensemble=[
+                EnsembleMember(model=other.model, model_version=other.version, weight=other.weight)
+                for other in self.ensemble or ()
+            ],
+            ensemble_weight=self.ensemble_weight,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchCall(ScoreCall):
+    """How to search for an answer of any kind."""
+
+    beam_size: Annotated[int | None, _integer(SEARCH, "Hypotheses kept at every step.")] = None
+    hypotheses: Annotated[int | None, _integer(SEARCH, "Answers to give, best first.")] = None
+    patience: Annotated[float | None, _option(SEARCH, "Stop once patience * beam size hypotheses have ended.")] = None
+    alternatives: Annotated[
+        bool, _option(SEARCH, "Begin every answer with another token, after the prefix if any.", "--alternatives")
+    ] = False
+    on_deadline: Annotated[
+        OnDeadline | None, _option(SEARCH, "Fail when --timeout comes first, or answer with the best so far.")
+    ] = None
+    min_length: Annotated[int | None, _integer(TOKENS, "Fewest tokens.")] = None
+    max_length: Annotated[int | None, _integer(TOKENS, "Most tokens.")] = None
+    repetition_penalty: Annotated[
+        float | None, _option(TOKENS, "Factor on the log-prob of tokens that are there already; 1 is off.")
+    ] = None
+    no_repeat_ngram: Annotated[
+        int | None, _integer(TOKENS, "No n-gram of so many tokens twice; 0 is off.", "--no-repeat-ngram")
+    ] = None
+    suppress_token: Annotated[
+        list[int] | None, _integer(TOKENS, "The id of a token to leave out. Repeatable.", "--suppress-token")
+    ] = None
+    prefix_token: Annotated[
+        list[int] | None, _integer(TOKENS, "The id of a token to begin with. Repeatable, in order.", "--prefix-token")
+    ] = None
+    sample: Annotated[
+        bool, _option(SAMPLING, "Draw the answers at random instead of searching for the best.", "--sample")
+    ] = False
+    temperature: Annotated[float | None, _option(SAMPLING, "Below 1 sharper, above 1 flatter.")] = None
+    top_k: Annotated[int | None, _integer(SAMPLING, "Draw among so many best tokens.")] = None
+    top_p: Annotated[
+        float | None, _option(SAMPLING, "Draw among the best tokens that have this share of the probability.")
+    ] = None
+    seed: Annotated[int | None, _integer(SAMPLING, "The same seed draws the same answers.", bits=64)] = None
+
+    @property
+    def decoding(self) -> "DecodingOptions":
+        """Return the request's decoding options; what was not given takes the model's defaults."""
+        from beamstep.v1.decoding_pb2 import DecodingOptions, Sampling
+
+        options = super().decoding
+        sampling = Sampling(temperature=self.temperature, top_k=self.top_k, top_p=self.top_p, seed=self.seed)
+        search = DecodingOptions(
+            beam_size=self.beam_size,
+            hypothesis_count=self.hypotheses,
+            patience=self.patience,
+            alternatives=self.alternatives,
+            on_deadline=self.on_deadline and f"ON_DEADLINE_{self.on_deadline.name}",
+            min_length=self.min_length,
+            max_length=self.max_length,
+            repetition_penalty=self.repetition_penalty,
+            no_repeat_ngram_size=self.no_repeat_ngram,
+            suppressed_tokens=self.suppress_token,
+            target_prefix_tokens=self.prefix_token,
+            sampling=sampling if self.sample or sampling.ListFields() else None,
+        )
+        options.MergeFrom(search)
+        return options
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextCall(SearchCall):
+    """How to search for a text."""
+
+    require: Annotated[
+        list[str] | None, _option(TOKENS, "Words that every answer holds. Repeatable.", metavar="<str>")
+    ] = None
+    suppress: Annotated[
+        list[str] | None, _option(TOKENS, "Words that no answer holds. Repeatable.", metavar="<str>")
+    ] = None
+    prefix: Annotated[str, _option(TOKENS, "What every answer begins with.", metavar="<str>")] = ""
+
+    @property
+    def decoding(self) -> "DecodingOptions":
+        """Return the request's decoding options; what was not given takes the model's defaults."""
+        from beamstep.v1.decoding_pb2 import DecodingOptions
+
+        options = super().decoding
+        wording = DecodingOptions(
+            required_phrases=self.require, suppressed_phrases=self.suppress, target_prefix=self.prefix
+        )
+        options.MergeFrom(wording)
+        return options
