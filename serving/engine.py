@@ -150,7 +150,7 @@ class Engine:
             number = next(self._numbers)
             self._check_deadline(lane, request, deadline, return_best=return_best)
             try:
-                lane.scheduler.submit(number, Claim(options.beam_size, deadline, return_best))
+                lane.scheduler.submit(number, Claim(options.beam_size, deadline, return_best, source_length))
             except Overloaded as error:
                 self.counters.refused += 1
                 raise Overloaded(str(error), lane.pace.retry_after_s(len(lane.scheduler.waiting))) from None

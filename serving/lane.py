@@ -1,4 +1,4 @@
-"""One model at work: its queue, its running batch, and its turn: admit -> step -> select -> emit -> evict."""
+"""One model at work: its queue, its running batches, and its turn: admit -> step -> select -> emit -> evict."""
 
 import logging
 import threading
@@ -9,6 +9,7 @@ from typing import Final
 from serving.decoding.request import Finished
 from serving.decoding.step import Model
 from serving.errors import BeamstepError, Expired, ModelFault
+from serving.groups import Groups, length_class
 from serving.pace import Pace
 from serving.request import Request
 from serving.running import Admission, RunningBatch
@@ -56,7 +57,7 @@ class Counters:
 
 
 class Lane:
-    """One model with its queue, its requests by number, and the batch it is working on, if any.
+    """One model with its queue, its requests by number, and the batches it is working on.
 
     Everything but `scheduler`, and adding to `requests`, belongs to the engine's thread; `lock` guards those two.
     """
@@ -76,9 +77,8 @@ class Lane:
         self._clock = clock
         self._lock = lock
         self._counters = counters
-        self._batch: RunningBatch | None = None
+        self._groups = Groups()
         self._streaming: set[int] = set()  # running requests that are told of their progress
-        self._last_turn: float | None = None  # when it began; None after a rest
 
     def turn(self) -> None:
         """Take a turn; whatever goes wrong in it fails the requests of this batch, and the engine goes on."""
@@ -88,7 +88,7 @@ class Lane:
             with self._lock:
                 begun = [number for number in self.requests if number not in self.scheduler.waiting]
             logger.exception("a turn failed; its %d requests fail, the engine goes on", len(begun))
-            self._batch = None
+            self._groups.clear()
             self.fail(begun, ModelFault, f"the decoder step failed: {error!r}")
 
     def fail(self, numbers: Sequence[int], kind: type[BeamstepError], sentence: str) -> None:
@@ -108,25 +108,33 @@ class Lane:
         self._evict(leavers)
         if admitted:
             self._admit(admitted)
-        if self._batch is None:
-            self._last_turn = None
+        if not self._groups:
             return
+        group = self._groups.next()
         self._counters.steps += 1
-        self._counters.rows += self._batch.row_count
-        finished = self._batch.step()
-        ended = self._clock()
-        self.pace.stepped(ended - began, None if self._last_turn is None else began - self._last_turn)
-        self._last_turn = began
+        self._counters.rows += group.batch.row_count
+        stepping = self._clock()
+        finished = group.batch.step()
+        now = self._clock()
+        self.pace.stepped(now - stepping, None if group.last_turn is None else began - group.last_turn)
+        group.last_turn = began
+        self._groups.stepped(group, now - stepping)
         if finished:
             self._emit(finished)
-        self._return_best(ended)
+        self._return_best(now)
         for number in self._streaming:
-            self._report(number)
-        if not self._batch.request_count:
-            self._batch = self._last_turn = None  # an idle model holds no memory
+            if self._groups.of(number) is group.batch:
+                self._report(number)
 
     def _admit(self, numbers: Sequence[int]) -> None:
-        """Encode what was admitted in one batch, and let its rows join."""
+        """Encode what was admitted, sources of like length in one batch, and let its rows join."""
+        alike: dict[int, list[int]] = {}
+        for number in numbers:
+            alike.setdefault(length_class(self.requests[number].source_length), []).append(number)
+        for some in alike.values():
+            self._encode(some)
+
+    def _encode(self, numbers: Sequence[int]) -> None:
         requests = [self.requests[number] for number in numbers]
         began = self._clock()
         self._counters.encoder_runs += 1
@@ -138,16 +146,16 @@ class Lane:
             return
         ended = self._clock()
         self.pace.encoded(ended - began)
-        for request in requests:
+        special = requests[0].options.special
+        group = self._groups.home(requests[0].source_length, lambda: RunningBatch(self._model, special))
+        joining = []
+        for number, request in zip(numbers, requests, strict=True):
             request.encode_began, request.encode_ended = began, ended
-        if self._batch is None:
-            self._batch = RunningBatch(self._model, requests[0].options.special)
-        joining = [
-            Admission(number, request.options, request.constraint, request.source_length)
-            for number, request in zip(numbers, requests, strict=True)
-        ]
-        self._batch.admit(joining, encoded)
-        self._streaming |= {n for n, request in zip(numbers, requests, strict=True) if request.on_progress is not None}
+            joining.append(Admission(number, request.options, request.constraint, request.source_length))
+            self._groups.joined(number, group)
+            if request.on_progress is not None:
+                self._streaming.add(number)
+        group.batch.admit(joining, encoded)
 
     def _emit(self, finished: Sequence[Finished], *, deadline_reached: bool = False) -> None:
         """Answer the requests whose search is over; the batch has evicted them already."""
@@ -169,37 +177,49 @@ class Lane:
 
     def _return_best(self, now: float) -> None:
         """Answer those whose deadline is near with their best so far: before the turn after this one could be too late."""
-        assert self._batch is not None
         with self._lock:
             lead = ANSWER_S + 1.5 * self.pace.turn_s + (self.pace.encode_s if self.scheduler.waiting else 0.0)
             due = self.scheduler.due(now, lead)
-        if due:
-            self._emit([self._batch.stop(number) for number in due], deadline_reached=True)
+        for number in due:
+            batch = self._groups.of(number)
+            assert batch is not None
+            best = batch.stop(number)
+            if best.hypotheses:
+                self._emit([best], deadline_reached=True)
+            else:
+                self._expire(number)
 
     def _report(self, number: int) -> None:
         """Tell a request how far it has come."""
-        assert self._batch is not None
-        on_progress = self.requests[number].on_progress
+        batch, on_progress = self._groups.of(number), self.requests[number].on_progress
+        assert batch is not None
         assert on_progress is not None
-        on_progress(self._batch.progress(number))
+        on_progress(batch.progress(number))
 
     def _evict(self, leavers: Leavers) -> None:
         """Take those out of the batch who will not be answered."""
-        if self._batch is not None:
-            before = self._batch.row_count
-            for number in (*leavers.withdrawn, *leavers.expired):
-                self._batch.remove(number)
-            self._counters.evicted_rows += before - self._batch.row_count
-            if not self._batch.request_count:
-                self._batch = None
+        leaving = (*leavers.withdrawn, *leavers.expired)
+        rows = self._groups.row_count if leaving else 0
+        for number in leaving:
+            batch = self._groups.of(number)
+            if batch is not None:
+                batch.remove(number)
         for number in leavers.withdrawn:  # their futures are cancelled already
             self._forget(number)
             self._counters.cancelled += 1
         for number in leavers.expired:
-            self._counters.expired += 1
-            self._forget(number).reject(Expired("the deadline passed before the answer was ready"))
+            self._expire(number)
+        self._counters.evicted_rows += rows - self._groups.row_count if leaving else 0
+
+    def _expire(self, number: int) -> None:
+        """Fail a request that has no rows any more for its deadline."""
+        with self._lock:
+            self.scheduler.finish(number)
+        self._counters.expired += 1
+        self._forget(number).reject(Expired("the deadline passed before the answer was ready"))
 
     def _forget(self, number: int) -> Request:
         """Return a request that the lane has done with."""
         self._streaming.discard(number)
+        self._groups.left(number)
         return self.requests.pop(number)

@@ -16,15 +16,17 @@ class Limits:
         batch_sources: most requests of the running batch.
         encode_sources: most sources encoded between two steps, so that a rush of new requests cannot hold up the running ones
             for long.
+        encode_positions: most positions of sources encoded between two steps; a longer source is encoded alone.
     """
 
     waiting_requests: int = 256
     batch_rows: int = 256
     batch_sources: int = 64
     encode_sources: int = 8
+    encode_positions: int = 512
 
     def __post_init__(self) -> None:
-        assert min(self.waiting_requests, self.batch_rows, self.batch_sources, self.encode_sources) >= 1
+        assert min(vars(self).values()) >= 1
 
 
 @dataclass(frozen=True)
@@ -35,11 +37,13 @@ class Claim:
         rows: of the batch.
         deadline: until when at the latest, in the caller's clock; None is never.
         return_best: whether it wants what it has shortly before the deadline; see `Scheduler.due`.
+        positions: of its source; 0 where they are not known.
     """
 
     rows: int
     deadline: float | None
     return_best: bool = False
+    positions: int = 0
 
 
 @dataclass(frozen=True)
@@ -123,10 +127,14 @@ class Scheduler:
     def admit(self) -> list[int]:
         """Move those who fit from the queue to the batch, in order of arrival, and return them."""
         admitted: list[int] = []
-        while self.waiting and self._fits(next(iter(self.waiting.values())), len(admitted)):
-            request = next(iter(self.waiting))
+        positions = 0
+        while self.waiting:
+            request, claim = next(iter(self.waiting.items()))
+            positions += claim.positions
+            if not self._fits(claim) or (admitted and not self._in_time(len(admitted), positions)):
+                break
             self.running[request] = self.waiting.pop(request)
-            self.rows += self.running[request].rows
+            self.rows += claim.rows
             admitted.append(request)
         return admitted
 
@@ -134,13 +142,13 @@ class Scheduler:
         """Free what a running request claimed."""
         self._remove(request)
 
-    def _fits(self, claim: Claim, admitted: int) -> bool:
-        """Say whether one more request would stay within every limit."""
-        return (
-            admitted < self.limits.encode_sources
-            and len(self.running) < self.limits.batch_sources
-            and self.rows + claim.rows <= self.limits.batch_rows
-        )
+    def _fits(self, claim: Claim) -> bool:
+        """Say whether one more request would stay within what a batch may hold."""
+        return len(self.running) < self.limits.batch_sources and self.rows + claim.rows <= self.limits.batch_rows
+
+    def _in_time(self, admitted: int, positions: int) -> bool:
+        """Say whether one more source may be encoded in this turn, `positions` with it."""
+        return admitted < self.limits.encode_sources and positions <= self.limits.encode_positions
 
     def _remove(self, request: int) -> bool:
         """Take a request out, wherever it is; say whether it was there."""

@@ -46,6 +46,30 @@ def test_no_more_sources_than_the_batch_and_the_encoder_take():
     assert plan.admit() == []
 
 
+def test_no_more_positions_than_may_be_encoded_between_two_steps_but_one_source_at_least():
+    plan = scheduler(encode_positions=100)
+    for request, positions in enumerate((60, 40, 1, 150, 7)):
+        plan.submit(request, Claim(1, None, positions=positions))
+    assert plan.admit() == [0, 1]
+    assert plan.admit() == [2]
+    assert plan.admit() == [3], "longer than the limit: alone"
+    assert plan.admit() == [4]
+
+
+def test_those_who_want_their_best_are_due_before_their_deadline_once_they_run():
+    plan = scheduler(batch_rows=2)
+    plan.submit(0, Claim(1, 10.0, return_best=True))
+    plan.submit(1, Claim(1, 8.0))
+    plan.submit(2, Claim(1, 9.0, return_best=True))
+    assert plan.admit() == [0, 1]
+    assert plan.due(7.9, lead=1.0) == []
+    assert plan.due(8.0, lead=1.0) == [], "2 waits, and 1 does not want it"
+    assert plan.due(9.0, lead=1.0) == [0]
+    plan.finish(0)
+    assert plan.admit() == [2]
+    assert plan.due(8.0, lead=1.0) == [2]
+
+
 def test_a_full_queue_refuses_and_a_withdrawn_request_makes_room():
     plan = scheduler(waiting_requests=2)
     plan.submit(0, claim())
