@@ -1,24 +1,33 @@
 """The `beamstep` command: calls to a server, and the commands of the other packages, which are loaded only when they run."""
 
-import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from importlib.metadata import EntryPoint, entry_points, version
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final, TypeVar
 
 import typer
 from rich.console import Console
-from rich.text import Text
 
 from beamstep.call_options import Connection, split_model, with_options
+from beamstep.failures import OTHER, failure, failures
 from beamstep.points import BadPoints, Point, parse_points
-from beamstep.search_options import SearchCall, TextCall
+from beamstep.search_options import ScoreCall, SearchCall, TextCall
 
-OTHER: Final = 1
-BAD_INPUT: Final = 2
-UNREACHABLE: Final = 3
+if TYPE_CHECKING:
+    from beamstep.v1.captioning_pb2 import CaptionImageResponse, StreamCaptionImageResponse
+    from beamstep.v1.pointing_pb2 import FindConvexHullResponse, FindDelaunayTriangulationResponse, FindTourResponse
+    from beamstep.v1.translation_pb2 import StreamTranslateTextResponse, TranslateTextResponse
+
+    Answer = (
+        TranslateTextResponse
+        | CaptionImageResponse
+        | FindConvexHullResponse
+        | FindDelaunayTriangulationResponse
+        | FindTourResponse
+    )
+    StreamMessage = TypeVar("StreamMessage", StreamTranslateTextResponse, StreamCaptionImageResponse)
 
 HANDED_OVER: Final = {
     "serve": "Serve bundles over gRPC.",
@@ -42,6 +51,11 @@ app = typer.Typer(
 
 PointsFile = Annotated[str, typer.Argument(metavar="FILE", help="CSV, or two numbers a line; - reads stdin.")]
 Svg = Annotated[Path | None, typer.Option(help="Draw the points and the best answer into this file.")]
+ImageFile = Annotated[Path, typer.Argument(metavar="FILE", help="A JPEG, PNG or WebP file.")]
+Stream = Annotated[
+    bool,
+    typer.Option("--stream", help="Print the best answer while it is found; with --json every message on a line."),
+]
 
 
 def main() -> None:
@@ -67,39 +81,87 @@ def _beamstep(
 @app.command()
 @with_options(TextCall)
 def translate(
-    text: Annotated[str, typer.Argument(help="The text; - translates stdin line by line.")], call: TextCall
+    text: Annotated[str, typer.Argument(help="The text; - translates stdin line by line.")],
+    call: TextCall,
+    stream: Stream = False,
 ) -> None:
     """Translate a text."""
     from beamstep import rendering
 
     name, version = call.reference
-    with _failures(call.address), call.client() as client:
+    with failures(call.address), call.client() as client:
         for line in _lines(text):
             if text == "-" and not line.strip():
                 print()  # an empty line stays one, so that the output is line-aligned with the input
                 continue
-            answer = client.translate(line, model=name, model_version=version, options=call.decoding)
-            if call.as_json:
-                rendering.print_json(answer)
+            if stream:
+                messages = client.stream_translate(line, model=name, model_version=version, options=call.decoding)
+                answer = _print_stream(call, messages).answer
             else:
-                rendering.print_texts(Console(), [(found.text, found.decoding.score) for found in answer.hypotheses])
+                answer = client.translate(line, model=name, model_version=version, options=call.decoding)
+                if call.as_json:
+                    rendering.print_json(answer)
+                else:
+                    found = [(hypothesis.text, hypothesis.decoding) for hypothesis in answer.hypotheses]
+                    rendering.print_texts(Console(), found, answer.source_pieces)
+            _print_notes(call, answer)
 
 
 @app.command()
 @with_options(TextCall)
-def caption(
-    image: Annotated[Path, typer.Argument(metavar="FILE", help="A JPEG, PNG or WebP file.")], call: TextCall
-) -> None:
+def caption(image: ImageFile, call: TextCall, stream: Stream = False) -> None:
     """Say in words what an image shows."""
     from beamstep import rendering
 
     name, version = call.reference
-    with _failures(call.address), call.client() as client:
-        answer = client.caption(image.read_bytes(), model=name, model_version=version, options=call.decoding)
+    with failures(call.address), call.client() as client:
+        if stream:
+            messages = client.stream_caption(image, model=name, model_version=version, options=call.decoding)
+            answer = _print_stream(call, messages).answer
+        else:
+            answer = client.caption(image, model=name, model_version=version, options=call.decoding)
+            if call.as_json:
+                rendering.print_json(answer)
+            else:
+                found = [(hypothesis.caption, hypothesis.decoding) for hypothesis in answer.hypotheses]
+                rendering.print_texts(Console(), found, rendering.cell_names(answer.attention_grid))
+        _print_notes(call, answer)
+
+
+@app.command()
+@with_options(ScoreCall)
+def score(
+    text: Annotated[str, typer.Argument(help="The text.")],
+    target: Annotated[str, typer.Argument(help="Its translation.")],
+    call: ScoreCall,
+) -> None:
+    """Say how likely a given translation is, token by token."""
+    from beamstep import rendering
+
+    name, version = call.reference
+    with failures(call.address), call.client() as client:
+        answer = client.score_translation(text, target, model=name, model_version=version, options=call.decoding)
         if call.as_json:
             rendering.print_json(answer)
         else:
-            rendering.print_texts(Console(), [(found.caption, found.decoding.score) for found in answer.hypotheses])
+            rendering.print_score(Console(), answer.decoding, answer.source_pieces)
+
+
+@app.command()
+@with_options(ScoreCall)
+def score_caption(
+    image: ImageFile, target: Annotated[str, typer.Argument(help="Its caption.")], call: ScoreCall
+) -> None:
+    """Say how likely a given caption is, token by token."""
+    from beamstep import rendering
+
+    name, version = call.reference
+    with failures(call.address), call.client() as client:
+        answer = client.score_caption(image, target, model=name, model_version=version, options=call.decoding)
+        if call.as_json:
+            rendering.print_json(answer)
+        else:
+            rendering.print_score(Console(), answer.decoding, rendering.cell_names(answer.attention_grid))
 
 
 @app.command()
@@ -109,7 +171,7 @@ def hull(file: PointsFile, call: SearchCall, svg: Svg = None) -> None:
     from beamstep import rendering
 
     name, version = call.reference
-    with _failures(call.address), call.client() as client:
+    with failures(call.address), call.client() as client:
         points = _read_points(file)
         answer = client.find_convex_hull(points, model=name, model_version=version, options=call.decoding)
         _draw(svg, points, [found.point_indices for found in answer.hypotheses[:1]], "Convex hull")
@@ -117,6 +179,7 @@ def hull(file: PointsFile, call: SearchCall, svg: Svg = None) -> None:
             rendering.print_json(answer)
         else:
             rendering.print_hulls(Console(), points, answer)
+        _print_notes(call, answer)
 
 
 @app.command()
@@ -126,7 +189,7 @@ def tour(file: PointsFile, call: SearchCall, svg: Svg = None) -> None:
     from beamstep import rendering
 
     name, version = call.reference
-    with _failures(call.address), call.client() as client:
+    with failures(call.address), call.client() as client:
         points = _read_points(file)
         answer = client.find_tour(points, model=name, model_version=version, options=call.decoding)
         _draw(svg, points, [found.point_indices for found in answer.hypotheses[:1]], "Tour")
@@ -134,6 +197,7 @@ def tour(file: PointsFile, call: SearchCall, svg: Svg = None) -> None:
             rendering.print_json(answer)
         else:
             rendering.print_tours(Console(), points, answer)
+        _print_notes(call, answer)
 
 
 @app.command()
@@ -143,7 +207,7 @@ def triangulate(file: PointsFile, call: SearchCall, svg: Svg = None) -> None:
     from beamstep import rendering
 
     name, version = call.reference
-    with _failures(call.address), call.client() as client:
+    with failures(call.address), call.client() as client:
         points = _read_points(file)
         answer = client.find_delaunay_triangulation(points, model=name, model_version=version, options=call.decoding)
         triangles = [(corner.a, corner.b, corner.c) for found in answer.hypotheses[:1] for corner in found.triangles]
@@ -151,7 +215,8 @@ def triangulate(file: PointsFile, call: SearchCall, svg: Svg = None) -> None:
         if call.as_json:
             rendering.print_json(answer)
         else:
-            rendering.print_triangulations(Console(), answer)
+            rendering.print_triangulations(Console(), points, answer)
+        _print_notes(call, answer)
 
 
 @app.command()
@@ -162,13 +227,36 @@ def models(
     """List the models a server has loaded, or describe one."""
     from beamstep import rendering
 
-    with _failures(call.address), call.client() as client:
+    with failures(call.address), call.client() as client:
         if model:
             described = client.get_model(*split_model(model))
             rendering.print_json(described) if call.as_json else rendering.print_model(Console(), described)
         else:
             listed = client.list_models()
             rendering.print_json(listed) if call.as_json else rendering.print_models(Console(), listed)
+
+
+def _print_stream(call: TextCall, messages: "Generator[StreamMessage, None, None]") -> "StreamMessage":
+    """Print a stream and return its last message, which has the answer."""
+    from beamstep import rendering
+    from beamstep.live_text import print_parts
+
+    with closing(messages):
+        last = rendering.print_json_lines(messages) if call.as_json else print_parts(Console(), messages)
+    if last is None or not last.HasField("answer"):
+        raise failure("the server ended the stream without an answer", OTHER)
+    return last
+
+
+def _print_notes(call: SearchCall, answer: "Answer") -> None:
+    """Say on stderr what should not be missed, since stdout has the answer alone."""
+    from beamstep import rendering
+
+    if answer.deadline_reached:
+        rendering.print_note("the deadline came before the search was over; this is the best so far")
+    drawn = [found.decoding.seed for found in answer.hypotheses[:1] if found.decoding.HasField("seed")]
+    if drawn and call.seed is None and not call.as_json:
+        rendering.print_note(f"--seed {drawn[0]} draws this again")
 
 
 def _lines(text: str) -> Iterator[str]:
@@ -190,35 +278,6 @@ def _draw(svg: Path | None, points: Sequence[Point], polygons: Sequence[Sequence
         svg.write_text(draw(points, polygons, title), encoding="utf-8")
 
 
-@contextmanager
-def _failures(address: str) -> Iterator[None]:
-    """Turn whatever a user can cause into one sentence on stderr and an exit status."""
-    from beamstep.errors import InvalidRequest, ServiceError, Unavailable, UnknownModel
-
-    try:
-        yield
-    except UnicodeError:
-        raise _failure("the input is not UTF-8 text", BAD_INPUT) from None
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is still to be flushed at exit
-        raise typer.Exit(OTHER) from None  # whoever read the output, such as head, has enough of it
-    except OSError as error:
-        if error.filename is None:
-            raise _failure(f"cannot write the output: {error.strerror}", OTHER) from None
-        raise _failure(f"{error.filename}: {error.strerror}", BAD_INPUT) from None
-    except (InvalidRequest, UnknownModel, BadPoints) as error:
-        raise _failure(str(error), BAD_INPUT) from None
-    except Unavailable as error:
-        raise _failure(f"no server is ready at {address}: {error}", UNREACHABLE) from None
-    except ServiceError as error:
-        raise _failure(str(error), OTHER) from None
-
-
-def _failure(message: str, status: int) -> typer.Exit:
-    Console(stderr=True).print(Text.assemble(("error: ", "bold red"), message), soft_wrap=True)
-    return typer.Exit(status)
-
-
 def _hand_over(entry: EntryPoint) -> Callable[[typer.Context], None]:
     """Return a command that loads another package's command and gives it every argument, `--help` included."""
 
@@ -230,7 +289,7 @@ def _hand_over(entry: EntryPoint) -> Callable[[typer.Context], None]:
                 raise
             install = f"pip install 'beamstep[{EXTRAS.get(entry.name, 'train')}]'"
             message = f"beamstep {entry.name} needs the package {error.name}, which is not installed: {install}"
-            raise _failure(message, OTHER) from None
+            raise failure(message, OTHER) from None
         other = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
         other.command()(command)
         other(args=context.args, prog_name=f"beamstep {entry.name}")

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
@@ -13,12 +13,16 @@ from rich.text import Text
 from beamstep.points import Point
 
 if TYPE_CHECKING:
+    from beamstep.v1.captioning_pb2 import AttentionGrid
+    from beamstep.v1.decoding_pb2 import Decoding
     from beamstep.v1.model_pb2 import GetModelResponse, ListModelsResponse, Model
     from beamstep.v1.pointing_pb2 import (
         FindConvexHullResponse,
         FindDelaunayTriangulationResponse,
         FindTourResponse,
     )
+
+AnyMessage = TypeVar("AnyMessage", bound=Message)
 
 
 def print_json(message: Message) -> None:
@@ -27,12 +31,41 @@ def print_json(message: Message) -> None:
     print(json.dumps(fields, ensure_ascii=False), flush=True)  # a reader that is gone shows here, not at exit
 
 
-def print_texts(console: Console, hypotheses: Sequence[tuple[str, float]]) -> None:
-    """Print the only text alone, several each after its score."""
-    for text, score in hypotheses:
+def print_json_lines(messages: Iterable[AnyMessage]) -> AnyMessage | None:
+    """Print each message of a stream as it comes, and return the last."""
+    last = None
+    for message in messages:
+        print_json(message)
+        last = message
+    return last
+
+
+def print_texts(console: Console, hypotheses: Sequence[tuple[str, "Decoding"]], places: Sequence[str] = ()) -> None:
+    """Print the only text alone, several each after its score; `places` names the source positions of attention weights."""
+    for text, decoding in hypotheses:
         # A Text, since a model's output is no markup.
-        line = Text(text) if len(hypotheses) == 1 else Text(f"{score:9.4f}  {text}")
+        line = Text(text) if len(hypotheses) == 1 else Text(f"{decoding.score:9.4f}  {text}")
         console.print(line, soft_wrap=True)
+        _print_attention(console, decoding, places)
+
+
+def print_score(console: Console, decoding: "Decoding", places: Sequence[str] = ()) -> None:
+    """Print how likely a target is as a whole and token by token."""
+    title = f"log-prob {decoding.log_prob:.4f}, score {decoding.score:.4f}, {len(decoding.tokens)} tokens"
+    console.print(Text(title, style="bold"))
+    _print_tokens(console, decoding, places)
+
+
+def cell_names(grid: "AttentionGrid") -> list[str]:
+    """Return what to call the image cells that a caption's attention weights run over."""
+    return [
+        f"row {row + 1}, column {column + 1}" for row in range(grid.row_count) for column in range(grid.column_count)
+    ]
+
+
+def print_note(note: str) -> None:
+    """Print on stderr what is to be known of an answer and is no part of it."""
+    Console(stderr=True).print(Text.assemble(("note: ", "bold"), note), soft_wrap=True)
 
 
 def print_hulls(console: Console, points: Sequence[Point], answer: "FindConvexHullResponse") -> None:
@@ -41,6 +74,7 @@ def print_hulls(console: Console, points: Sequence[Point], answer: "FindConvexHu
         size = f"area {hypothesis.area:.6g}" if hypothesis.valid else "not a simple polygon"
         title = f"{len(hypothesis.point_indices)} corners, {size}, score {hypothesis.decoding.score:.4f}"
         _print_points(console, title, points, hypothesis.point_indices)
+        _print_attention(console, hypothesis.decoding, _indices(points))
 
 
 def print_tours(console: Console, points: Sequence[Point], answer: "FindTourResponse") -> None:
@@ -49,9 +83,12 @@ def print_tours(console: Console, points: Sequence[Point], answer: "FindTourResp
         size = f"length {hypothesis.length:.6g}" if hypothesis.valid else "not every point once"
         title = f"{len(hypothesis.point_indices)} points, {size}, score {hypothesis.decoding.score:.4f}"
         _print_points(console, title, points, hypothesis.point_indices)
+        _print_attention(console, hypothesis.decoding, _indices(points))
 
 
-def print_triangulations(console: Console, answer: "FindDelaunayTriangulationResponse") -> None:
+def print_triangulations(
+    console: Console, points: Sequence[Point], answer: "FindDelaunayTriangulationResponse"
+) -> None:
     """Print the triangles of each triangulation, one a line."""
     for hypothesis in answer.hypotheses:
         validity = "covers the hull once" if hypothesis.valid else "has gaps or overlaps"
@@ -59,6 +96,7 @@ def print_triangulations(console: Console, answer: "FindDelaunayTriangulationRes
         console.print(Text(f"{len(hypothesis.triangles)} triangles, {validity}, score {score:.4f}", style="bold"))
         for triangle in hypothesis.triangles:
             console.print(Text(f"{triangle.a} {triangle.b} {triangle.c}"))
+        _print_attention(console, hypothesis.decoding, _indices(points))
 
 
 def print_models(console: Console, answer: "ListModelsResponse") -> None:
@@ -102,6 +140,30 @@ def _print_points(console: Console, title: str, points: Sequence[Point], indices
     for index in indices:
         table.add_row(str(index), *(f"{value:g}" for value in points[index]))
     console.print(table)
+
+
+def _print_attention(console: Console, decoding: "Decoding", places: Sequence[str]) -> None:
+    if any(token.attention for token in decoding.tokens):
+        _print_tokens(console, decoding, places)
+
+
+def _print_tokens(console: Console, decoding: "Decoding", places: Sequence[str]) -> None:
+    """Print a token a line, with the place that had most of its attention where that was asked for."""
+    table = Table(Column("token", overflow="fold"), Column("log-prob", justify="right"), box=None, header_style="dim")
+    if any(token.attention for token in decoding.tokens):
+        table.add_column("looked most at", overflow="fold")
+        table.add_column("weight", justify="right")
+    for token in decoding.tokens:
+        cells = [token.piece, f"{token.log_prob:.4f}"]
+        if token.attention:
+            most = max(range(len(token.attention)), key=token.attention.__getitem__)
+            cells += [places[most] if most < len(places) else str(most), f"{token.attention[most]:.2f}"]
+        table.add_row(*map(Text, cells))
+    console.print(table)
+
+
+def _indices(points: Sequence[Point]) -> list[str]:
+    return [str(index) for index in range(len(points))]
 
 
 def _task(model: "Model") -> str:
