@@ -38,6 +38,7 @@ def suppressed_phrases(phrases: Sequence[str], tokenizer: Tokenizer, pad: int) -
     """Return what keeps phrases out of an answer."""
     _check_phrases("suppressed_phrases", phrases, MOST_SUPPRESSED)
     written = ["".join(tokenizer.surfaces(phrase)) for phrase in phrases]
+    _check_written("suppressed_phrases", written)
     return SuppressedPhrases.of(written, tokenizer.ids, tokenizer.vocabulary, pad)
 
 
@@ -48,6 +49,7 @@ def required_phrases(phrases: Sequence[str], tokenizer: Tokenizer, unk: int | No
         target_tokens(f"options.required_phrases[{place}]", phrase, tokenizer, unk)
         for place, phrase in enumerate(phrases)
     ]
+    _check_written("required_phrases", cut)
     return RequiredPhrases(tuple(dict.fromkeys(cut)), tokenizer.continuing)
 
 
@@ -60,3 +62,11 @@ def _check_phrases(name: str, phrases: Sequence[str], most: int) -> None:
             raise InvalidRequest(field, f"{len(phrase)} characters", f"up to {PHRASE_CHARACTERS} characters")
         if not phrase.strip():
             raise InvalidRequest(field, "empty" if not phrase else "white space", "at least one other character")
+
+
+def _check_written(name: str, written: Sequence[Sequence[object]]) -> None:
+    """Refuse phrases of which the tokenizer's normalisation leaves nothing."""
+    for place, pieces in enumerate(written):
+        if not pieces:
+            field, allowed = f"options.{name}[{place}]", "at least one that it writes"
+            raise InvalidRequest(field, "only characters that the model drops", allowed)

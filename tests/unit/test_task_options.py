@@ -1,0 +1,37 @@
+"""Every decoding option is checked by the task, and refused with its field, what was given and what is allowed."""
+
+import pytest
+
+from serving.errors import InvalidRequest
+from serving.tasks.base import Plan
+from serving.tasks.options import RequestedOptions
+from serving.tasks.translation import Translation
+from tests.fakes.bundles import write_bundle
+
+
+@pytest.fixture(scope="module")
+def translation(tmp_path_factory):
+    return Translation(write_bundle(tmp_path_factory.mktemp("translation"), "translation"))
+
+
+def plan(task, source, **requested) -> Plan:
+    return task.plan(RequestedOptions(**requested), source)
+
+
+@pytest.fixture(scope="module")
+def planned(translation):
+    """Plan for a short text."""
+    source = translation.source("ein hund")
+    return lambda **requested: plan(translation, source, **requested)
+
+
+def refusal(call, *arguments, **requested) -> str:
+    with pytest.raises(InvalidRequest) as caught:
+        call(*arguments, **requested)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["suppressed_phrases", "required_phrases"])
+def test_a_phrase_of_which_normalisation_leaves_nothing_is_refused(planned, name):
+    message = refusal(planned, **{name: ("hund", "\u200b")})
+    assert message == f"options.{name}[1]: only characters that the model drops; allowed: at least one that it writes"
