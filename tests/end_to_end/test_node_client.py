@@ -1,4 +1,4 @@
-"""A client in another language gets a translation from the protos alone: examples/node against a real socket."""
+"""A client in another language gets translations from the protos alone: examples/node against a real socket."""
 
 import shutil
 import subprocess
@@ -27,8 +27,8 @@ def example(tmp_path_factory) -> Path:
     return folder
 
 
-def run(example: Path, *words: str) -> "subprocess.CompletedProcess[str]":
-    command = ["node", "translate.mjs", *words]
+def run(example: Path, *words: str, script: str = "translate.mjs") -> "subprocess.CompletedProcess[str]":
+    command = ["node", script, *words]
     return subprocess.run(command, cwd=example, capture_output=True, text=True, timeout=60, check=False)
 
 
@@ -39,13 +39,31 @@ def test_node_translates_from_the_protos_alone(example, server):
     assert result.stderr.startswith("translation 2, score -")
 
 
-def test_node_is_told_which_field_is_wrong(example, server):
-    result = run(example, " ", server.address)
+def test_node_prints_what_is_certain_while_the_rest_is_still_open(example, server, opened):
+    opened["translation/2"].step_s = 0.2
+    command = ["node", "stream.mjs", "ein hund läuft", server.address]
+    try:
+        with subprocess.Popen(
+            command, cwd=example, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as process:
+            assert process.stdout.read(3) == "ein"
+            assert process.poll() is None
+            assert process.stdout.read() == " hund läuft\n"
+            assert process.stderr.read().startswith("translation 2, score -")
+        assert process.returncode == 0
+    finally:
+        opened["translation/2"].step_s = 0.0
+
+
+@pytest.mark.parametrize("script", ["translate.mjs", "stream.mjs"])
+def test_node_is_told_which_field_is_wrong(example, server, script):
+    result = run(example, " ", server.address, script=script)
     assert result.returncode == 1
     assert "INVALID_ARGUMENT: text: 1 characters of white space" in result.stderr
 
 
-def test_node_says_when_no_server_answers(example):
-    result = run(example, "ein hund", "127.0.0.1:1")
+@pytest.mark.parametrize("script", ["translate.mjs", "stream.mjs"])
+def test_node_says_when_no_server_answers(example, script):
+    result = run(example, "ein hund", "127.0.0.1:1", script=script)
     assert result.returncode == 1
     assert "127.0.0.1:1: UNAVAILABLE" in result.stderr
