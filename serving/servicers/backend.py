@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 import grpc
+from google.protobuf.message import Message
 
 from beamstep.v1 import decoding_pb2
 from serving.decoding.request import Progress
 from serving.engine import Engine
 from serving.ensemble import Ensemble, Member, joint_inputs
-from serving.errors import Draining, InvalidRequest
+from serving.errors import Draining, InvalidRequest, UnknownModel
 from serving.registry import Registry
 from serving.request import Decoded, OnProgress
 from serving.tasks.base import Plan, Source, Task
@@ -23,7 +24,8 @@ AnyTask = TypeVar("AnyTask", bound=Task)
 AnySource = TypeVar("AnySource", bound=Source)
 
 MOST_MEMBERS: Final = 7
-MOST_WEIGHT: Final = 1000.0
+WEIGHT: Final = (0.001, 1000.0)
+"""Least and most of an ensemble's weights: a share too small for a float32 would make the log-prob of a banned token 0 * -inf."""
 
 
 class NamesModel(Protocol):
@@ -125,25 +127,26 @@ class Backend:
         """
         first = self.registry.find(kind, request.model, request.model_version)
         options = request.options
+        weights = [_weight("options.ensemble_weight", options, "ensemble_weight")]
         if not options.ensemble:
             return Models((first,), (1.0,))
         if len(options.ensemble) > MOST_MEMBERS:
             raise InvalidRequest("options.ensemble", f"{len(options.ensemble)} members", f"up to {MOST_MEMBERS}")
-        weights = [options.ensemble_weight if options.HasField("ensemble_weight") else 1.0]
-        _check_weight("options.ensemble_weight", weights[0])
         tasks = [first]
         for place, member in enumerate(options.ensemble):
             field = f"options.ensemble[{place}]"
             if not member.model:
                 raise InvalidRequest(f"{field}.model", "empty", "a name that ListModels gives")
-            task = self.registry.find(kind, member.model, member.model_version)
+            try:
+                task = self.registry.find(kind, member.model, member.model_version)
+            except UnknownModel as error:
+                raise UnknownModel(f"{field}.model: {error}") from None
             if task.vocabulary_identity != first.vocabulary_identity:
                 allowed = f"models with the target vocabulary of {first.bundle.key}"
                 raise InvalidRequest(
                     f"{field}.model", f"{task.bundle.key}, whose target vocabulary is another", allowed
                 )
-            weights.append(member.weight if member.HasField("weight") else 1.0)
-            _check_weight(f"{field}.weight", weights[-1])
+            weights.append(_weight(f"{field}.weight", member, "weight"))
             tasks.append(task)
         return Models(tuple(tasks), tuple(weights))
 
@@ -230,6 +233,9 @@ def _ensemble(engine: Engine, models: Models[AnyTask]) -> Ensemble:
     return Ensemble(members, vocabulary.size, vocabulary.first_position)
 
 
-def _check_weight(field: str, weight: float) -> None:
-    if not 0 < weight <= MOST_WEIGHT:  # true of NaN too
-        raise InvalidRequest(field, f"{weight:g}", f"above 0, up to {MOST_WEIGHT:g}")
+def _weight(field: str, message: Message, name: str) -> float:
+    """Return a weight, 1 where it is unset."""
+    weight: float = getattr(message, name) if message.HasField(name) else 1.0
+    if not WEIGHT[0] <= weight <= WEIGHT[1]:  # true of NaN too
+        raise InvalidRequest(field, f"{weight:g}", f"from {WEIGHT[0]:g} to {WEIGHT[1]:g}")
+    return weight

@@ -1,18 +1,24 @@
-"""A server of all five tasks on a real socket, its models planned (tests/fakes); and the toy, trained once."""
+"""Servers of all five tasks on a real socket: one whose models are planned (tests/fakes), one of the shipped bundles.
+
+And the toy, trained once.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
 
+import grpc
 import pytest
 from typer.testing import CliRunner
 
 from beamstep.cli import app
 from serving.config import ServerConfig
-from serving.session import SessionConfig
+from serving.session import OnnxModel, SessionConfig
 from tests.fakes.bundles import write_bundle
 from tests.fakes.planned import PlannedModel, open_planned
+from tests.fakes.stubs import Stubs
 from tests.fakes.threads import ServerThread
 
+SHIPPED = Path(__file__).parents[2] / "models"
 TASKS = ("translation", "captioning", "convex_hull", "delaunay", "tour")
 
 
@@ -49,3 +55,24 @@ def server(models, opened) -> Iterator[ServerThread]:
     config = ServerConfig(models, host="127.0.0.1", port=0, session=SessionConfig(step_threads=1))
     with ServerThread(config, open_model) as thread:
         yield thread
+
+
+@pytest.fixture(scope="module")
+def stubs(server) -> Iterator[Stubs]:
+    """The planned server as a client sees it that knows only the protos."""
+    with grpc.insecure_channel(server.address) as channel:
+        yield Stubs(channel)
+
+
+@pytest.fixture(scope="session")
+def shipped_server() -> Iterator[ServerThread]:
+    config = ServerConfig(SHIPPED, host="127.0.0.1", port=0, session=SessionConfig(step_threads=1, spinning=False))
+    with ServerThread(config, OnnxModel) as thread:
+        yield thread
+
+
+@pytest.fixture(scope="session")
+def shipped(shipped_server) -> Iterator[Stubs]:
+    """The shipped bundles on ONNX Runtime, called as `stubs` are."""
+    with grpc.insecure_channel(shipped_server.address) as channel:
+        yield Stubs(channel)

@@ -1,5 +1,6 @@
 """Bundles on disk whose manifests and tokenizers are real and whose graphs are not: for tests that bring their own model."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import sentencepiece
@@ -18,8 +19,13 @@ MAX_LENGTH = 30
 BEAM_LIMIT = 8
 
 
-def write_bundle(models: Path, task: TaskName, name: str = "", version: str = "1") -> Bundle:
-    """Write models/<name>/<version> and load it, which checks it; the name is the task's unless one is given."""
+def write_bundle(
+    models: Path, task: TaskName, name: str = "", version: str = "1", *, sentences: Sequence[str] = SENTENCES
+) -> Bundle:
+    """Write models/<name>/<version> and load it, which checks it; the name is the task's unless one is given.
+
+    Text has tokenizers trained on `sentences`: the same ones give the same vocabulary.
+    """
     folder = models / (name or task) / version
     folder.mkdir(parents=True)
     graphs = {}
@@ -30,13 +36,13 @@ def write_bundle(models: Path, task: TaskName, name: str = "", version: str = "1
     tokenizers = {}
     vocabulary: dict[str, int] = {"pad": 0, "bos": 1, "eos": 2}
     if text:
-        size = _train_tokenizer(folder / "target.model")
+        size = _train_tokenizer(folder / "target.model", sentences)
         tokenizers["target"] = _file(folder / "target.model")
         vocabulary |= {"unk": 3, "size": size}
     else:
         vocabulary |= {"first_position": 3}
     if task == "translation":
-        _train_tokenizer(folder / "source.model")
+        _train_tokenizer(folder / "source.model", sentences)
         tokenizers["source"] = _file(folder / "source.model")
     image = {"height": 8, "width": 12, "grid_rows": 2, "grid_columns": 3} if task == "captioning" else None
     manifest = Manifest.model_validate(
@@ -72,11 +78,11 @@ def _file(path: Path) -> dict[str, str]:
     return {"file": path.name, "sha256": sha256_of(path)}
 
 
-def _train_tokenizer(path: Path) -> int:
+def _train_tokenizer(path: Path, sentences: Sequence[str]) -> int:
     """Write a sentencepiece model and return its size."""
     with path.open("wb") as file:
         sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=iter(SENTENCES),
+            sentence_iterator=iter(sentences),
             model_writer=file,
             vocab_size=64,
             hard_vocab_limit=False,
