@@ -98,7 +98,7 @@ def _cut(search: Search, rows: Rows, row: int, at: tuple[int, int], reason: Fini
     """Return a live hypothesis as it stands, without an end; `at` is the last step taken, and where its row was then."""
     step, rank = at
     tokens, log_probs = rows.history.of_row(row, search.joined)
-    score = search.score(float(rows.log_prob[row]), max(1, len(tokens)), rank)
+    score = search.score(float(rows.log_prob[row]), len(tokens), rank)
     return Ending(score, tokens, log_probs, reason, step, rank)
 
 

@@ -140,11 +140,13 @@ class Search:
 
         Args:
             log_prob: its accumulated log-prob, penalties for repetition included.
-            length: its tokens, `eos` included where it was produced.
+            length: its tokens, `eos` included where it was produced; no token counts as one.
             rank: its row at the last step, counted within the request.
         """
-        score = log_prob / self.length_penalty(length)
-        return score if self.coverage is None else score + self.coverage.penalty(rank, self.options.coverage_penalty)
+        score = log_prob / self.length_penalty(max(1, length))
+        if self.coverage is None:
+            return score
+        return score + self.coverage.penalty(rank, self.options.coverage_penalty, length)
 
     def record(self, attention: FloatArray, parent: IntArray, start: int) -> None:
         """Keep what the rows looked at in one step.
