@@ -224,6 +224,12 @@ def returns_best(request: NamesModel) -> bool:
     return given == decoding_pb2.ON_DEADLINE_RETURN_BEST
 
 
+def check_no_deadline_rule(request: NamesModel) -> None:
+    """Refuse `on_deadline` where a target is scored: half a score is none."""
+    if request.options.on_deadline:
+        raise InvalidRequest("options.on_deadline", "given", "unset where a target is scored")
+
+
 def _ensemble(engine: Engine, models: Models[AnyTask]) -> Ensemble:
     members = [
         Member(engine.models[task.bundle.key], weight)

@@ -10,7 +10,7 @@ from beamstep.v1 import captioning_pb2
 from beamstep.v1.captioning_pb2_grpc import CaptioningServiceServicer
 from serving.errors import Overloaded
 from serving.request import Decoded
-from serving.servicers.backend import Asked, Backend, Context, Models, returns_best
+from serving.servicers.backend import Asked, Backend, Context, Models, check_no_deadline_rule, returns_best
 from serving.servicers.messages import decoding_of, reference_of, requested_options, timings_of
 from serving.tasks.base import Source
 from serving.tasks.captioning import Captioning
@@ -66,11 +66,12 @@ class CaptioningServicer(CaptioningServiceServicer):
     ) -> captioning_pb2.CaptioningServiceScoreTargetResponse:
         """Score a given caption."""
         arrived = time.monotonic()
+        check_no_deadline_rule(request)
         models = self._backend.models(Captioning, request)
         target = models.first.target("target", request.target)
         sources = await self._decode_image(models, request.image)
         plan = models.first.plan_score(requested_options(request), sources[0], target, "target")
-        asked = Asked(models, sources, plan, returns_best(request))
+        asked = Asked(models, sources, plan)
         decoded = await self._backend.decode(asked, context)
         return captioning_pb2.CaptioningServiceScoreTargetResponse(
             decoding=decoding_of(asked.task, decoded.hypotheses[0]),

@@ -10,7 +10,7 @@ from beamstep.v1.pointing_pb2_grpc import PointingServiceServicer
 from serving.decoding.hypothesis import Hypothesis
 from serving.errors import InvalidRequest
 from serving.request import Decoded
-from serving.servicers.backend import Asked, Backend, Context, Models, returns_best
+from serving.servicers.backend import Asked, Backend, Context, Models, check_no_deadline_rule, returns_best
 from serving.servicers.messages import decoding_of, reference_of, requested_options, timings_of
 from serving.tasks import geometry
 from serving.tasks.pointing import ConvexHull, Delaunay, Pointing, PointSource, Tour
@@ -75,6 +75,7 @@ class PointingServicer(PointingServiceServicer):
     ) -> pointing_pb2.PointingServiceScoreTargetResponse:
         """Score a given answer."""
         arrived = time.monotonic()
+        check_no_deadline_rule(request)
         if request.task not in SCORED:
             allowed = ", ".join(model_pb2.Task.Name(task) for task in SCORED)
             raise InvalidRequest("task", str(request.task), allowed)
@@ -82,7 +83,7 @@ class PointingServicer(PointingServiceServicer):
         sources = _sources(models, request.points)
         target = models.first.tokens("point_indices", request.point_indices, sources[0].length)
         plan = models.first.plan_score(requested_options(request), sources[0], target, "point_indices")
-        asked = Asked(models, sources, plan, returns_best(request))
+        asked = Asked(models, sources, plan)
         decoded = await self._backend.decode(asked, context)
         return pointing_pb2.PointingServiceScoreTargetResponse(
             decoding=decoding_of(asked.task, decoded.hypotheses[0]),

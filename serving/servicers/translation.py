@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from beamstep.v1 import translation_pb2
 from beamstep.v1.translation_pb2_grpc import TranslationServiceServicer
 from serving.request import Decoded
-from serving.servicers.backend import Asked, Backend, Context, returns_best
+from serving.servicers.backend import Asked, Backend, Context, check_no_deadline_rule, returns_best
 from serving.servicers.messages import decoding_of, reference_of, requested_options, timings_of
 from serving.tasks.base import Source
 from serving.tasks.translation import Translation
@@ -50,11 +50,12 @@ class TranslationServicer(TranslationServiceServicer):
     ) -> translation_pb2.TranslationServiceScoreTargetResponse:
         """Score a given translation."""
         arrived = time.monotonic()
+        check_no_deadline_rule(request)
         models = self._backend.models(Translation, request)
         sources = [task.source(request.text) for task in models.tasks]
         target = models.first.target("target", request.target)
         plan = models.first.plan_score(requested_options(request), sources[0], target, "target")
-        asked = Asked(models, sources, plan, returns_best(request))
+        asked = Asked(models, sources, plan)
         decoded = await self._backend.decode(asked, context)
         return translation_pb2.TranslationServiceScoreTargetResponse(
             decoding=decoding_of(asked.task, decoded.hypotheses[0]),

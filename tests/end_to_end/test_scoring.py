@@ -1,0 +1,156 @@
+"""A given answer is scored as the search scores its own; what is no answer, or no matter of scoring, is refused."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc
+import pytest
+
+from beamstep.v1 import decoding_pb2, model_pb2
+from beamstep.v1.captioning_pb2 import CaptionImageRequest, CaptioningServiceScoreTargetRequest
+from beamstep.v1.decoding_pb2 import DecodingOptions, Sampling
+from beamstep.v1.pointing_pb2 import (
+    FindConvexHullRequest,
+    FindDelaunayTriangulationRequest,
+    FindTourRequest,
+    PointingServiceScoreTargetRequest,
+)
+from beamstep.v1.translation_pb2 import TranslateTextRequest, TranslationServiceScoreTargetRequest
+from tests.fakes.stubs import picture, points, refusal
+
+FIRST_POSITION = 3
+SENTENCES = [
+    "A dog runs through the grass.",
+    "Two young men are talking in front of a red car.",
+    "Why did you not tell me that?",
+    "A woman with a large hat is selling fruit on the street.",
+]
+CLOUD = points([(0, 0), (2, 0.1), (2.2, 2), (-0.1, 2.1), (1, 1.2), (0.4, 1.7)])
+SQUARE = points([(0, 0), (2, 0), (2, 2), (0, 2)])
+NORMALISED = DecodingOptions(
+    length_penalty=0.9, length_normalization=decoding_pb2.LENGTH_NORMALIZATION_PLAIN, coverage_penalty=0.3
+)
+
+
+def same(score, found) -> bool:
+    """Whether a score says of an answer what the search said of it."""
+    assert [token.id for token in score.tokens] == [token.id for token in found.tokens]
+    assert score.log_prob == pytest.approx(found.log_prob, abs=1e-4)
+    assert score.score == pytest.approx(found.score, abs=1e-4)
+    assert score.finish_reason == decoding_pb2.FINISH_REASON_END_OF_SEQUENCE
+    return True
+
+
+def score_text(stubs, text: str, target: str, **options):
+    request = TranslationServiceScoreTargetRequest(text=text, target=target, options=DecodingOptions(**options))
+    return stubs.translation.ScoreTarget(request, timeout=30)
+
+
+@pytest.mark.parametrize("text", SENTENCES)
+def test_a_translations_score_is_what_its_search_said(shipped, text):
+    request = TranslateTextRequest(text=text, options=NORMALISED)
+    best = shipped.translation.TranslateText(request, timeout=30).hypotheses[0]
+    scored = TranslationServiceScoreTargetRequest(text=text, target=best.text, options=NORMALISED)
+    assert same(shipped.translation.ScoreTarget(scored, timeout=30).decoding, best.decoding)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+def test_a_captions_score_is_what_its_search_said(shipped, kind):
+    image = picture("green", kind)
+    best = shipped.captioning.CaptionImage(CaptionImageRequest(image=image), timeout=30).hypotheses[0]
+    scored = CaptioningServiceScoreTargetRequest(image=image, target=best.caption)
+    assert same(shipped.captioning.ScoreTarget(scored, timeout=30).decoding, best.decoding)
+
+
+@pytest.mark.parametrize(
+    ("name", "request_type", "task"),
+    [
+        ("FindConvexHull", FindConvexHullRequest, model_pb2.TASK_CONVEX_HULL),
+        ("FindDelaunayTriangulation", FindDelaunayTriangulationRequest, model_pb2.TASK_DELAUNAY),
+        ("FindTour", FindTourRequest, model_pb2.TASK_TOUR),
+    ],
+)
+def test_the_score_of_what_was_pointed_at_is_what_its_search_said(shipped, name, request_type, task):
+    call = getattr(shipped.pointing, name)
+    best = call(request_type(points=CLOUD, options=NORMALISED), timeout=30).hypotheses[0]
+    indices = [token.id - FIRST_POSITION for token in best.decoding.tokens[:-1]]
+    scored = PointingServiceScoreTargetRequest(points=CLOUD, task=task, point_indices=indices, options=NORMALISED)
+    assert same(shipped.pointing.ScoreTarget(scored, timeout=30).decoding, best.decoding)
+
+
+def test_a_better_translation_scores_better(shipped):
+    texts = ["Ein Hund läuft durch das Gras.", "Ein Hund läuft durch das Haus.", "Haus das Hund durch.", "Gras"]
+    scores = [score_text(shipped, SENTENCES[0], text).decoding.score for text in texts]
+    assert scores == sorted(scores, reverse=True)
+
+
+def test_an_empty_target_is_the_end_of_the_sequence_alone(shipped):
+    for target in ("", "   "):
+        [end] = score_text(shipped, SENTENCES[0], target).decoding.tokens
+        assert end.piece == "</s>"
+
+
+def test_a_score_has_attention_where_asked_for(shipped):
+    scored = score_text(shipped, SENTENCES[0], "Ein Hund.", include_attention=True)
+    assert list(scored.source_pieces)[-1] == "</s>"
+    for token in scored.decoding.tokens:
+        assert len(token.attention) == len(scored.source_pieces)
+        assert sum(token.attention) == pytest.approx(1, abs=1e-4)
+    assert not score_text(shipped, SENTENCES[0], "Ein Hund.").source_pieces
+    image = CaptioningServiceScoreTargetRequest(
+        image=picture(), target="a dog", options=DecodingOptions(include_attention=True)
+    )
+    grid = shipped.captioning.ScoreTarget(image, timeout=30).attention_grid
+    assert grid.row_count * grid.column_count == 49
+
+
+def test_scores_amid_many_other_calls_are_the_same(shipped):
+    alone = [score_text(shipped, text, "Ein Hund läuft.").decoding.log_prob for text in SENTENCES]
+    translate = shipped.translation.TranslateText
+    with ThreadPoolExecutor(12) as threads:
+        others = [
+            threads.submit(translate, TranslateTextRequest(text=text, options=DecodingOptions(beam_size=size)))
+            for size, text in enumerate(SENTENCES * 3, start=1)
+        ]
+        amid = list(threads.map(lambda text: score_text(shipped, text, "Ein Hund läuft.").decoding.log_prob, SENTENCES))
+        assert all(other.result(30).hypotheses for other in others)
+    assert amid == pytest.approx(alone, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"beam_size": 1},
+        {"hypothesis_count": 1},
+        {"min_length": 0},
+        {"max_length": 9},
+        {"patience": 1.0},
+        {"repetition_penalty": 1.0},
+        {"no_repeat_ngram_size": 0},
+        {"suppressed_tokens": [5]},
+        {"suppressed_phrases": ["x"]},
+        {"required_phrases": ["x"]},
+        {"target_prefix": "x"},
+        {"target_prefix_tokens": [5]},
+        {"alternatives": True},
+        {"sampling": Sampling()},
+        {"on_deadline": decoding_pb2.ON_DEADLINE_RETURN_BEST},
+        {"on_deadline": decoding_pb2.ON_DEADLINE_FAIL},
+    ],
+    ids=lambda options: next(iter(options)),
+)
+def test_options_that_say_how_to_search_are_refused_by_every_service(stubs, options):
+    asked = DecodingOptions(**options)
+    calls = [
+        (stubs.translation, TranslationServiceScoreTargetRequest(text="ein hund", target="ein", options=asked)),
+        (stubs.captioning, CaptioningServiceScoreTargetRequest(image=picture(), target="ein", options=asked)),
+        (
+            stubs.pointing,
+            PointingServiceScoreTargetRequest(
+                points=SQUARE, task=model_pb2.TASK_TOUR, point_indices=[0, 1, 2, 3], options=asked
+            ),
+        ),
+    ]
+    for service, request in calls:
+        refused = refusal(service.ScoreTarget, request)
+        assert refused.code is grpc.StatusCode.INVALID_ARGUMENT
+        assert refused.message == f"options.{next(iter(options))}: given; allowed: unset where a target is scored"
