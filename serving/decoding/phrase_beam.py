@@ -17,11 +17,9 @@ class PhraseBeam:
     def __init__(self, required: RequiredPhrases, options: DecodingOptions) -> None:
         self._required = required
         self._options = options
-        prefix = options.prefix
-        self._progress: list[Progress] = [required.after(prefix)]
-        self._completed = [
-            self._completes(required.after(prefix[:-1]), self._progress[0])
-        ]  # a phrase, by the last token
+        progress, completed = required.after(options.prefix)
+        self._progress = [progress]
+        self._completed = [completed]  # a phrase, by the last token
         self._chosen: list[tuple[Progress, bool]] = []
 
     def queries(self, step: int) -> IntArray:
@@ -51,9 +49,9 @@ class PhraseBeam:
         token = offer.candidate[row, choice].tolist()
         before = [self._progress[at] for at in row.tolist()]
         after = [self._required.advance(progress, chosen) for progress, chosen in zip(before, token, strict=True)]
-        held = np.array([self._required.tokens_held(progress) for progress in after], np.int64)
+        held = np.array([self._required.tokens_held(progress) for progress, _ in after], np.int64)
         best = share_out(offer.total[row, choice], held, self._options.beam_size)
-        self._chosen = [(after[at], self._completes(before[at], after[at])) for at in best.tolist()]
+        self._chosen = [after[at] for at in best.tolist()]
         return Chosen(row[best], choice[best])
 
     def keep(self, places: IntArray) -> None:
@@ -64,7 +62,3 @@ class PhraseBeam:
     def holding(self) -> list[int]:
         """Return the rows that lack no phrase."""
         return [row for row, progress in enumerate(self._progress) if self._required.complete(progress)]
-
-    def _completes(self, before: Progress, after: Progress) -> bool:
-        """Say whether a phrase became complete."""
-        return self._required.complete_count(after) > self._required.complete_count(before)

@@ -38,21 +38,21 @@ class RequiredPhrases:
         """Return how many tokens all phrases have."""
         return sum(map(len, self.phrases))
 
-    def after(self, prefix: Sequence[int]) -> Progress:
-        """Return the progress of a hypothesis that begins with `prefix`."""
-        return tuple(self._found(phrase, tuple(prefix)) for phrase in self.phrases)
+    def after(self, prefix: Sequence[int]) -> tuple[Progress, bool]:
+        """Return the progress of a hypothesis that begins with `prefix`, and whether its last token completed a phrase."""
+        found = [(phrase, self._end(phrase, tuple(prefix))) for phrase in self.phrases]
+        progress = tuple(_begun(phrase, tuple(prefix)) if end is None else len(phrase) for phrase, end in found)
+        return self._next_word(progress, completed=len(prefix) in [end for _, end in found])
 
-    def advance(self, progress: Progress, token: int) -> Progress:
-        """Return the progress after one more token, which is not a continuing one where a phrase has just been completed."""
-        return tuple(_advance(phrase, reached, token) for phrase, reached in zip(self.phrases, progress, strict=True))
+    def advance(self, progress: Progress, token: int) -> tuple[Progress, bool]:
+        """Return the progress after one more token, and whether it completed a phrase: no continuing one may follow then."""
+        after = tuple(_advance(phrase, reached, token) for phrase, reached in zip(self.phrases, progress, strict=True))
+        pairs = zip(self.phrases, progress, after, strict=True)
+        return self._next_word(after, completed=any(had < len(phrase) == has for phrase, had, has in pairs))
 
     def complete(self, progress: Progress) -> bool:
         """Say whether a hypothesis may end: no phrase is missing."""
-        return self.complete_count(progress) == len(self.phrases)
-
-    def complete_count(self, progress: Progress) -> int:
-        """Return how many phrases a hypothesis holds."""
-        return sum(reached == len(phrase) for phrase, reached in zip(self.phrases, progress, strict=True))
+        return all(reached == len(phrase) for phrase, reached in zip(self.phrases, progress, strict=True))
 
     def tokens_held(self, progress: Progress) -> int:
         """Return how many required tokens a hypothesis holds: those of its phrases, and of the longest one begun."""
@@ -69,16 +69,32 @@ class RequiredPhrases:
         chosen = begun if progress[begun] else missing[turn % len(missing)]
         return self.phrases[chosen][progress[chosen]]
 
-    def _goes_on(self, following: Sequence[int]) -> bool:
-        """Say whether the next token, if there is one, makes a phrase part of another word."""
-        return any(token in self.continuing for token in following)
+    def _next_word(self, progress: Progress, *, completed: bool) -> tuple[Progress, bool]:
+        """Forget what was begun and cannot go on, where a phrase was completed: the next token begins a word."""
+        if not completed:
+            return progress, False
+        pairs = zip(self.phrases, progress, strict=True)
+        return tuple(self._at_word_end(phrase, reached) for phrase, reached in pairs), True
 
-    def _found(self, phrase: tuple[int, ...], tokens: tuple[int, ...]) -> int:
-        size = len(phrase)
-        for end in range(size, len(tokens) + 1):
-            if tokens[end - size : end] == phrase and not self._goes_on(tokens[end : end + 1]):
-                return size
-        return next(n for n in range(min(size - 1, len(tokens)), -1, -1) if tokens[len(tokens) - n :] == phrase[:n])
+    def _at_word_end(self, phrase: tuple[int, ...], reached: int) -> int:
+        """Return how much of a phrase is begun where its next token may not be a continuing one."""
+        while 0 < reached < len(phrase) and phrase[reached] in self.continuing:
+            reached = _border(phrase[:reached])
+        return reached
+
+    def _end(self, phrase: tuple[int, ...], tokens: tuple[int, ...]) -> int | None:
+        """Return how many tokens it took to hold a phrase that is no part of a longer word; None where it is missing."""
+        for end in range(len(phrase), len(tokens) + 1):
+            following = tokens[end : end + 1]
+            if tokens[end - len(phrase) : end] == phrase and not any(token in self.continuing for token in following):
+                return end
+        return None
+
+
+def _begun(phrase: tuple[int, ...], tokens: tuple[int, ...]) -> int:
+    """Return how many tokens of a phrase that is missing `tokens` ends with."""
+    most = min(len(phrase) - 1, len(tokens))
+    return next(size for size in range(most, -1, -1) if tokens[len(tokens) - size :] == phrase[:size])
 
 
 def _advance(phrase: tuple[int, ...], reached: int, token: int) -> int:

@@ -45,3 +45,24 @@ def test_a_phrase_that_nothing_can_hold_leaves_hypotheses_without_it():
     [found] = decode(model, [source()], asked, [SuppressedTokens((WANTED,))])
     assert len(found) == 2
     assert {hypothesis.finish_reason for hypothesis in found} == {FinishReason.MAX_LENGTH}
+
+
+NEW, ER, S = 5, 6, 7  # "new", "newer" and "newers" are one, two and three pieces
+WORDS = RequiredPhrases(((NEW,), (NEW, ER)), continuing=(ER, S))
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_phrase_that_another_goes_on_from_takes_no_place_from_it(seed):
+    """After "new" no "er" may come, so that "newer" has to begin anew; there is room for just that."""
+    model = MarkovModel([random_table(seed, VOCABULARY)])
+    [found] = decode(model, [source()], DecodingOptions(2, 3, VOCABULARY, SPECIAL, required=WORDS))
+    assert found[0].tokens[:3] in {(NEW, NEW, ER), (NEW, ER, NEW)}
+
+
+def test_a_word_that_a_prefix_completes_is_not_gone_on_with():
+    """The prefix "newer" holds "newer", and no longer the "new" it began with."""
+    probabilities = {last: {S: 0.8, ER: 0.1, NEW: 0.05, SPECIAL.eos: 0.05} for last in range(VOCABULARY)}
+    model = MarkovModel([first_order(probabilities, VOCABULARY)])
+    asked = DecodingOptions(4, 4, VOCABULARY, SPECIAL, prefix=(NEW, ER), required=WORDS)
+    [found] = decode(model, [source()], [asked])
+    assert found[0].tokens == (NEW, ER, NEW, SPECIAL.eos)
