@@ -70,7 +70,7 @@ class CaptioningServicer(CaptioningServiceServicer):
         models = self._backend.models(Captioning, request)
         target = models.first.target("target", request.target)
         sources = await self._decode_image(models, request.image)
-        plan = models.first.plan_score(requested_options(request), sources[0], target, "target")
+        plan = models.first.plan_score(requested_options(request), sources[0], target)
         asked = Asked(models, sources, plan)
         decoded = await self._backend.decode(asked, context)
         return captioning_pb2.CaptioningServiceScoreTargetResponse(

@@ -78,11 +78,12 @@ class PointingServicer(PointingServiceServicer):
         check_no_deadline_rule(request)
         if request.task not in SCORED:
             allowed = ", ".join(model_pb2.Task.Name(task) for task in SCORED)
-            raise InvalidRequest("task", str(request.task), allowed)
+            known = request.task in model_pb2.Task.values()
+            raise InvalidRequest("task", model_pb2.Task.Name(request.task) if known else str(request.task), allowed)
         models = self._backend.models(SCORED[request.task], request)
         sources = _sources(models, request.points)
-        target = models.first.tokens("point_indices", request.point_indices, sources[0].length)
-        plan = models.first.plan_score(requested_options(request), sources[0], target, "point_indices")
+        target = models.first.target("point_indices", request.point_indices, sources[0])
+        plan = models.first.plan_score(requested_options(request), sources[0], target)
         asked = Asked(models, sources, plan)
         decoded = await self._backend.decode(asked, context)
         return pointing_pb2.PointingServiceScoreTargetResponse(

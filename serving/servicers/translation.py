@@ -54,7 +54,7 @@ class TranslationServicer(TranslationServiceServicer):
         models = self._backend.models(Translation, request)
         sources = [task.source(request.text) for task in models.tasks]
         target = models.first.target("target", request.target)
-        plan = models.first.plan_score(requested_options(request), sources[0], target, "target")
+        plan = models.first.plan_score(requested_options(request), sources[0], target)
         asked = Asked(models, sources, plan)
         decoded = await self._backend.decode(asked, context)
         return translation_pb2.TranslationServiceScoreTargetResponse(

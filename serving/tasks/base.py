@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,7 +55,13 @@ class Plan(NamedTuple):
 
 
 class Task(ABC):
-    """A bundle's way between requests and tensors; knows neither gRPC nor ONNX Runtime and is safe to share between threads."""
+    """A bundle's way between requests and tensors; knows neither gRPC nor ONNX Runtime and is safe to share between threads.
+
+    Attributes:
+        rule: what a source's constraint asks of an answer, for people; empty where there is none.
+    """
+
+    rule: ClassVar[str] = ""
 
     def __init__(self, bundle: Bundle) -> None:
         """Open what the bundle brings for it, such as tokenizers."""
@@ -81,25 +87,20 @@ class Task(ABC):
         wording = Wording(prefix, self._required(requested))
         options = resolve_options(requested, self.bundle.manifest, source.length, vocabulary_size, wording)
         task_rules = [] if source.constraint is None else [source.constraint]
-        _check_allowed("options.target_prefix_tokens", options.prefix, all_of(task_rules))
-        own_rules = self._own_rules(requested, vocabulary_size)
-        for place, phrase in enumerate(options.required.phrases if options.required is not None else ()):
-            _check_allowed(f"options.required_phrases[{place}]", phrase, all_of(own_rules))
-        return Plan(options, all_of([*task_rules, *own_rules]))
+        wrong = first_banned(options.prefix, source.constraint)
+        if wrong is not None:
+            raise InvalidRequest(f"options.target_prefix_tokens[{wrong}]", str(options.prefix[wrong]), self.rule)
+        return Plan(options, all_of([*task_rules, *self._own_rules(requested, vocabulary_size)]))
 
-    def plan_score(self, requested: RequestedOptions, source: Source, target: Sequence[int], field: str) -> Plan:
-        """Check what a request that gives the whole answer, `target` without `eos`, asks for; `field` is what it gave it in.
+    def plan_score(self, requested: RequestedOptions, source: Source, target: Sequence[int]) -> Plan:
+        """Check what a request that gives the whole answer, `target` without `eos`, asks for.
+
+        `TextTask.target` and `Pointing.target` make targets, and refuse those that are no answer.
 
         Raises:
-            InvalidRequest: the answer is longer than the model's, or none that the task allows; or an option does not apply.
+            InvalidRequest: an option does not apply, or is out of range.
         """
         check_unset_for_scoring(requested)
-        limit = self.bundle.manifest.limits.max_length
-        if len(target) > limit:
-            raise InvalidRequest(
-                field, f"{len(target)} tokens", f"up to {limit} tokens, the model's limit on max_length"
-            )
-        _check_allowed(field, (*target, self.bundle.manifest.vocabulary.eos), source.constraint)
         wording = Wording(tuple(target), scored=True)
         options = resolve_options(requested, self.bundle.manifest, source.length, source.vocabulary_size, wording)
         return Plan(options, None)
@@ -127,6 +128,12 @@ class Task(ABC):
         self._refuse_text("required_phrases", requested.required_phrases)
         self._refuse_text("suppressed_phrases", requested.suppressed_phrases)
         return None
+
+    def check_target_length(self, field: str, count: int, noun: str) -> None:
+        """Refuse a whole answer longer than the model's."""
+        limit = self.bundle.manifest.limits.max_length
+        if count > limit:
+            raise InvalidRequest(field, f"{count} {noun}", f"up to {limit}, the model's limit on max_length")
 
     def _refuse_text(self, name: str, given: Sequence[str]) -> None:
         if given:
@@ -168,15 +175,24 @@ class TextTask(Task):
         return self._target_tokenizer.decode(self.content(hypothesis))
 
     def target(self, field: str, text: str) -> tuple[int, ...]:
-        """Cut a text of the target side into tokens; see `target_tokens`."""
-        return target_tokens(field, text, self._target_tokenizer, self.bundle.manifest.vocabulary.unk)
+        """Cut the text of a whole answer into tokens; see `target_tokens`.
+
+        Raises:
+            InvalidRequest: the model cannot write it, or not so much.
+        """
+        tokens = self._target_tokens(field, text)
+        self.check_target_length(field, len(tokens), "subword pieces")
+        return tokens
 
     def parts(self) -> TextParts:
         """Return what makes a running search's progress into text."""
         return TextParts(self._target_tokenizer)
 
     def _text_prefix(self, requested: RequestedOptions) -> tuple[int, ...]:
-        return self.target("options.target_prefix", requested.target_prefix)
+        return self._target_tokens("options.target_prefix", requested.target_prefix)
+
+    def _target_tokens(self, field: str, text: str) -> tuple[int, ...]:
+        return target_tokens(field, text, self._target_tokenizer, self.bundle.manifest.vocabulary.unk)
 
     def _required(self, requested: RequestedOptions) -> RequiredPhrases | None:
         if not requested.required_phrases:
@@ -188,6 +204,13 @@ class TextTask(Task):
         if requested.suppressed_phrases:
             pad = self.bundle.manifest.vocabulary.pad
             rules.append(suppressed_phrases(requested.suppressed_phrases, self._target_tokenizer, pad))
+        for place, phrase in enumerate(requested.required_phrases):
+            tokens = self._target_tokenizer.encode(phrase)
+            wrong = first_banned(tokens, all_of(rules))
+            if wrong is not None:
+                [piece] = self.pieces(tokens[wrong : wrong + 1])
+                given = f"{piece!r}, which a suppressed option or no_repeat_ngram_size rules out"
+                raise InvalidRequest(f"options.required_phrases[{place}]", given, "what they leave")
         return rules
 
     def pieces(self, tokens: Sequence[int]) -> list[str]:
@@ -195,15 +218,9 @@ class TextTask(Task):
         return self._target_tokenizer.pieces(tokens)
 
 
-def _check_allowed(field: str, tokens: Sequence[int], constraint: Constraint | None) -> None:
-    """Refuse tokens that a constraint would not let come in this order."""
+def first_banned(tokens: Sequence[int], constraint: Constraint | None) -> int | None:
+    """Return the place of the first token that a constraint would not let come there."""
     if constraint is None:
-        return
+        return None
     row: IntArray = np.array([tokens], np.int64)
-    for place, token in enumerate(tokens):
-        if token in constraint.banned(row[:, :place]):
-            raise InvalidRequest(
-                field,
-                f"token {token} at place {place}",
-                "an answer that neither the task nor suppressed options rule out",
-            )
+    return next((place for place, token in enumerate(tokens) if token in constraint.banned(row[:, :place])), None)

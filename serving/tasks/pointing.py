@@ -14,7 +14,7 @@ from serving.decoding.options import SpecialTokens
 from serving.errors import InvalidRequest
 from serving.manifest import Manifest
 from serving.tasks import geometry
-from serving.tasks.base import Source, Task
+from serving.tasks.base import Source, Task, first_banned
 
 COORDINATE_LIMIT: Final = 1e150
 """Largest size of a coordinate: areas of larger ones would not fit into a float64."""
@@ -73,18 +73,25 @@ class Pointing(Task):
         """Return the zero-based indices of the points that a hypothesis names, in order."""
         return [token - self.first_position for token in self.content(hypothesis)]
 
-    def tokens(self, field: str, indices: Sequence[int], count: int) -> tuple[int, ...]:
-        """Return the tokens of points by their zero-based indices.
+    def target(self, field: str, indices: Sequence[int], source: Source) -> tuple[int, ...]:
+        """Return the tokens of a whole answer, given as zero-based indices of points.
 
         Raises:
-            InvalidRequest: there is no such point among `count`; the field is named `<field>[i]`.
+            InvalidRequest: there is no such point, or the task allows no such answer; where one index is at fault, the field is
+                named `<field>[i]`.
         """
+        self.check_target_length(field, len(indices), "points")  # a message has room for millions
         for place, index in enumerate(indices):
-            if not 0 <= index < count:
-                raise InvalidRequest(
-                    f"{field}[{place}]", str(index), f"from 0 to {count - 1}, the indices of the points"
-                )
-        return tuple(self.first_position + index for index in indices)
+            if not 0 <= index < source.length:
+                allowed = f"from 0 to {source.length - 1}, the indices of the points"
+                raise InvalidRequest(f"{field}[{place}]", str(index), allowed)
+        tokens = tuple(self.first_position + index for index in indices)
+        wrong = first_banned((*tokens, self.special.eos), source.constraint)
+        if wrong == len(tokens):
+            raise InvalidRequest(field, f"{wrong} points", self.rule)
+        if wrong is not None:
+            raise InvalidRequest(f"{field}[{wrong}]", str(indices[wrong]), self.rule)
+        return tokens
 
     def pieces(self, tokens: Sequence[int]) -> list[str]:
         """Return each point's index as text, and the end of the sequence as sentencepiece writes it."""
@@ -94,9 +101,13 @@ class Pointing(Task):
 class ConvexHull(Pointing):
     """Points to the corners of their convex hull, counter-clockwise."""
 
+    rule = "at least three points, none twice, of equal points the first"
+
 
 class Delaunay(Pointing):
     """Points to the triangles of their Delaunay triangulation."""
+
+    rule = "whole triangles of three different points each, none twice"
 
     def triangles(self, hypothesis: Hypothesis) -> list[geometry.Triangle]:
         """Return the whole triangles that a hypothesis names, the corners of each in ascending order."""
@@ -107,6 +118,8 @@ class Delaunay(Pointing):
 
 class Tour(Pointing):
     """Points to a short closed tour through all of them."""
+
+    rule = "every point once"
 
     def check_position(self, points: NDArray[np.float64]) -> None:
         """Refuse points that are all equal: their tour has no length. Points on one line have one."""

@@ -117,6 +117,62 @@ def test_scores_amid_many_other_calls_are_the_same(shipped):
 
 
 @pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("ein hund 🐕", "target: '🐕', which the model's vocabulary lacks; allowed: text that it can write"),
+        ("hund " * 20_000, "target: 100,000 characters; allowed: up to 10,000 characters"),
+        ("ein " * 31, "target: 31 subword pieces; allowed: up to 30, the model's limit on max_length"),
+    ],
+)
+def test_a_target_that_the_model_cannot_write_is_refused(stubs, target, message):
+    refused = refusal(
+        stubs.translation.ScoreTarget, TranslationServiceScoreTargetRequest(text="ein hund", target=target)
+    )
+    assert (refused.code, refused.message) == (grpc.StatusCode.INVALID_ARGUMENT, message)
+    assert refused.fields == ["target"]
+
+
+@pytest.mark.parametrize(
+    ("task", "indices", "message"),
+    [
+        (0, [0], "task: TASK_UNSPECIFIED; allowed: TASK_CONVEX_HULL, TASK_DELAUNAY, TASK_TOUR"),
+        (1, [0], "task: TASK_TRANSLATION; allowed: TASK_CONVEX_HULL, TASK_DELAUNAY, TASK_TOUR"),
+        (-9, [0], "task: -9; allowed: TASK_CONVEX_HULL, TASK_DELAUNAY, TASK_TOUR"),
+        (
+            model_pb2.TASK_TOUR,
+            [0] * 31,
+            "point_indices: 31 points; allowed: up to 30, the model's limit on max_length",
+        ),
+        (model_pb2.TASK_TOUR, [0, -1], "point_indices[1]: -1; allowed: from 0 to 3, the indices of the points"),
+        (model_pb2.TASK_TOUR, [4], "point_indices[0]: 4; allowed: from 0 to 3, the indices of the points"),
+        (model_pb2.TASK_TOUR, [], "point_indices: 0 points; allowed: every point once"),
+        (model_pb2.TASK_TOUR, [0, 1, 2], "point_indices: 3 points; allowed: every point once"),
+        (model_pb2.TASK_TOUR, [0, 1, 1], "point_indices[2]: 1; allowed: every point once"),
+        (
+            model_pb2.TASK_CONVEX_HULL,
+            [0, 1],
+            "point_indices: 2 points; allowed: at least three points, none twice, of equal points the first",
+        ),
+        (
+            model_pb2.TASK_DELAUNAY,
+            [0, 1, 2, 2],
+            "point_indices: 4 points; allowed: whole triangles of three different points each, none twice",
+        ),
+        (
+            model_pb2.TASK_DELAUNAY,
+            [0, 1, 2, 2, 1, 0],
+            "point_indices[5]: 0; allowed: whole triangles of three different points each, none twice",
+        ),
+    ],
+)
+def test_indices_that_are_no_answer_of_the_task_are_refused(stubs, task, indices, message):
+    refused = refusal(
+        stubs.pointing.ScoreTarget, PointingServiceScoreTargetRequest(points=SQUARE, task=task, point_indices=indices)
+    )
+    assert (refused.code, refused.message) == (grpc.StatusCode.INVALID_ARGUMENT, message)
+
+
+@pytest.mark.parametrize(
     "options",
     [
         {"beam_size": 1},
