@@ -203,4 +203,5 @@ def _most_endings(options: DecodingOptions) -> float:
     """Return how many hypotheses end a search by having ended."""
     if options.patience is None:
         return math.inf
-    return max(options.hypothesis_count, math.ceil(options.patience * options.beam_size))
+    product = round(options.patience * options.beam_size, 9)  # 2.2 * 25 is 55, and 55.00000000000001 in binary
+    return max(options.hypothesis_count, math.ceil(product))
