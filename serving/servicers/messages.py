@@ -14,7 +14,7 @@ from serving.decoding.options import LengthNormalization
 from serving.errors import InvalidRequest
 from serving.request import Decoded
 from serving.tasks.base import Task
-from serving.tasks.options import RequestedOptions, RequestedSampling
+from serving.tasks.options import MOST_GIVEN, RequestedOptions, RequestedSampling, check_count
 
 LENGTH_NORMALIZATIONS: Final = {
     decoding_pb2.LENGTH_NORMALIZATION_UNSPECIFIED: LengthNormalization.GNMT,
@@ -41,9 +41,11 @@ def requested_options(request: HasOptions) -> RequestedOptions:
     """Return a request's options; a field that is unset becomes None.
 
     Raises:
-        InvalidRequest: an enum has a value that this version does not know.
+        InvalidRequest: an enum has a value that this version does not know, or a list has too many entries to be unpacked.
     """
     options = request.options
+    for name in MOST_GIVEN:
+        check_count(name, len(getattr(options, name)))  # a message has room for 15 million
     if options.length_normalization not in LENGTH_NORMALIZATIONS:
         allowed = ", ".join(decoding_pb2.LengthNormalization.keys()[1:])
         raise InvalidRequest("options.length_normalization", str(options.length_normalization), allowed)

@@ -17,7 +17,6 @@ from serving.decoding.phrases import RequiredPhrases
 from serving.decoding.step import IntArray
 from serving.errors import BadBundle, InvalidRequest
 from serving.tasks.options import (
-    MOST_SUPPRESSED_TOKENS,
     RequestedOptions,
     Wording,
     check_tokens,
@@ -108,10 +107,6 @@ class Task(ABC):
     def _own_rules(self, requested: RequestedOptions, vocabulary_size: int) -> list[Constraint]:
         """Return what the request itself rules out."""
         vocabulary, suppressed = self.bundle.manifest.vocabulary, requested.suppressed_tokens
-        if len(suppressed) > MOST_SUPPRESSED_TOKENS:
-            raise InvalidRequest(
-                "options.suppressed_tokens", f"{len(suppressed)} tokens", f"up to {MOST_SUPPRESSED_TOKENS}"
-            )
         check_tokens("suppressed_tokens", suppressed, vocabulary_size, vocabulary)
         rules: list[Constraint] = [SuppressedTokens(suppressed)] if suppressed else []
         if size := ngram_size(requested):

@@ -1,7 +1,7 @@
 """A request's decoding options, checked against the model's limits and completed with its defaults."""
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,7 +18,13 @@ TEMPERATURE: Final = (0.01, 100.0)
 MOST_TOP_K: Final = 1000
 USUAL_TOP_K: Final = 50
 MOST_NGRAM: Final = 100
-MOST_SUPPRESSED_TOKENS: Final = 1000
+MOST_GIVEN: Final[Mapping[str, tuple[int, str]]] = {
+    "suppressed_tokens": (1000, "tokens"),
+    "target_prefix_tokens": (10_000, "tokens"),  # far more than any model's max_length, which bounds them next
+    "suppressed_phrases": (100, "phrases"),
+    "required_phrases": (20, "phrases"),
+}
+"""Most entries of the options that are lists."""
 
 
 @dataclass(frozen=True)
@@ -140,13 +146,21 @@ def ngram_size(requested: RequestedOptions) -> int:
     return _in_range("no_repeat_ngram_size", requested.no_repeat_ngram_size, 0, range(MOST_NGRAM + 1))
 
 
-def check_tokens(field: str, tokens: Sequence[int], vocabulary_size: int, vocabulary: Vocabulary) -> None:
-    """Refuse ids that are none, and the special ones; the field is named `options.<field>[i]`."""
+def check_count(name: str, count: int) -> None:
+    """Refuse too many entries of an option in `MOST_GIVEN`; to be asked before they are gone through."""
+    most, noun = MOST_GIVEN[name]
+    if count > most:
+        raise InvalidRequest(f"options.{name}", f"{count} {noun}", f"up to {most}")
+
+
+def check_tokens(name: str, tokens: Sequence[int], vocabulary_size: int, vocabulary: Vocabulary) -> None:
+    """Refuse too many ids, ids that are none, and the special ones; the field is named `options.<name>` or `options.<name>[i]`."""
+    check_count(name, len(tokens))
     special = (vocabulary.pad, vocabulary.bos, vocabulary.eos)
     for place, token in enumerate(tokens):
         if not 0 <= token < vocabulary_size or token in special:
             allowed = f"from 0 to {vocabulary_size - 1}, the special tokens {special[0]}, {special[1]} and {special[2]} excepted"
-            raise InvalidRequest(f"options.{field}[{place}]", str(token), allowed)
+            raise InvalidRequest(f"options.{name}[{place}]", str(token), allowed)
 
 
 def check_unset_for_scoring(requested: RequestedOptions) -> None:

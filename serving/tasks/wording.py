@@ -6,10 +6,9 @@ from typing import Final
 from serving.decoding.bans import SuppressedPhrases
 from serving.decoding.phrases import RequiredPhrases
 from serving.errors import InvalidRequest
+from serving.tasks.options import check_count
 from serving.tasks.text import CHARACTER_LIMIT, Tokenizer
 
-MOST_SUPPRESSED: Final = 100
-MOST_REQUIRED: Final = 20
 PHRASE_CHARACTERS: Final = 200
 
 
@@ -36,7 +35,7 @@ def target_tokens(field: str, text: str, tokenizer: Tokenizer, unk: int | None) 
 
 def suppressed_phrases(phrases: Sequence[str], tokenizer: Tokenizer, pad: int) -> SuppressedPhrases:
     """Return what keeps phrases out of an answer."""
-    _check_phrases("suppressed_phrases", phrases, MOST_SUPPRESSED)
+    _check_phrases("suppressed_phrases", phrases)
     written = ["".join(tokenizer.surfaces(phrase)) for phrase in phrases]
     _check_written("suppressed_phrases", written)
     return SuppressedPhrases.of(written, tokenizer.ids, tokenizer.vocabulary, pad)
@@ -44,7 +43,7 @@ def suppressed_phrases(phrases: Sequence[str], tokenizer: Tokenizer, pad: int) -
 
 def required_phrases(phrases: Sequence[str], tokenizer: Tokenizer, unk: int | None) -> RequiredPhrases:
     """Return what an answer must hold; of equal phrases one."""
-    _check_phrases("required_phrases", phrases, MOST_REQUIRED)
+    _check_phrases("required_phrases", phrases)
     cut = [
         target_tokens(f"options.required_phrases[{place}]", phrase, tokenizer, unk)
         for place, phrase in enumerate(phrases)
@@ -53,9 +52,8 @@ def required_phrases(phrases: Sequence[str], tokenizer: Tokenizer, unk: int | No
     return RequiredPhrases(tuple(dict.fromkeys(cut)), tokenizer.continuing)
 
 
-def _check_phrases(name: str, phrases: Sequence[str], most: int) -> None:
-    if len(phrases) > most:
-        raise InvalidRequest(f"options.{name}", f"{len(phrases)} phrases", f"up to {most}")
+def _check_phrases(name: str, phrases: Sequence[str]) -> None:
+    check_count(name, len(phrases))
     for place, phrase in enumerate(phrases):
         field = f"options.{name}[{place}]"
         if len(phrase) > PHRASE_CHARACTERS:
