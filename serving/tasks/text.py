@@ -56,8 +56,13 @@ class Tokenizer:
 
     @cached_property
     def ids(self) -> Mapping[str, int]:
-        """Return the id of every piece."""
-        return {piece: token for token, piece in enumerate(self.vocabulary)}
+        """Return the id of every piece that stands for text, as those for padding or the end of the sequence do not."""
+        processor = self._processor
+        return {
+            piece: token
+            for token, piece in enumerate(self.vocabulary)
+            if not (processor.is_control(token) or processor.is_unknown(token))
+        }
 
     @cached_property
     def continuing(self) -> tuple[int, ...]:

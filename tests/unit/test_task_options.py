@@ -1,5 +1,6 @@
 """Every decoding option is checked by the task, and refused with its field, what was given and what is allowed."""
 
+import numpy as np
 import pytest
 
 from serving.errors import InvalidRequest
@@ -48,3 +49,9 @@ def test_a_phrase_that_the_request_itself_rules_out_is_refused_by_its_own_place(
     given = f"{piece!r}, which a suppressed option or no_repeat_ngram_size rules out"
     expected = f"options.required_phrases[{place}]: {given}; allowed: what they leave"
     assert refusal(planned, max_length=20, **requested) == expected
+
+
+def test_a_phrase_spelt_like_a_special_token_does_not_ban_it(planned, translation):
+    constraint = planned(suppressed_phrases=("hund</s>", "hund<unk>", "</s>")).constraint
+    row = np.array([translation.target("target", "hund")])
+    assert constraint.banned(row).tolist() == [[]]
