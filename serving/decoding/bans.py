@@ -80,7 +80,8 @@ class SuppressedPhrases:
         cls, phrases: Sequence[str], tokens: Mapping[str, int], pieces: Sequence[str], pad: int
     ) -> "SuppressedPhrases":
         """Find the ends of phrases, each written with `▁` for spaces and at its beginning, among the pieces of a vocabulary."""
-        cuts = [(phrase, cut) for phrase in phrases for cut in range(len(phrase))]
+        longest = max(map(len, tokens))
+        cuts = [(phrase, cut) for phrase in phrases for cut in range(max(0, len(phrase) - longest), len(phrase))]
         ends = [(phrase[:cut], tokens[phrase[cut:]]) for phrase, cut in cuts if phrase[cut:] in tokens]
         return cls(tuple(dict.fromkeys(ends)), pieces, pad)
 
