@@ -272,6 +272,8 @@ class SearchBatch:
         chosen.total[index] = -np.inf
         chosen.total[index, : len(position)] = offered.total.take(position)
         chosen.position[index, : len(position)] = position
+        if search.options.sampling is not None:
+            outcome.lose(search, self._rows, own, np.flatnonzero(chosen.total[index, : len(position)] == -np.inf))
 
     def _set_aside_faulty(self, total: ScoreArray) -> None:
         """Mark the searches that were given NaN or +inf, and let nothing follow from their rows."""

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from serving.decoding.hypothesis import FinishReason, Hypothesis
 from serving.decoding.request import Ending, Finished, Progress, Search
 from serving.decoding.rows import Rows
+from serving.decoding.step import IntArray
 
 
 def finish(search: Search, rows: Rows, own: slice) -> Finished | None:
@@ -23,9 +24,9 @@ def finish(search: Search, rows: Rows, own: slice) -> Finished | None:
     step = rows.history.turn - search.joined
     found: list[Hypothesis] = []
     if not search.faulty:
-        ended_now = {ending.rank for ending in search.endings if ending.step == step}
+        over_now = {ending.rank for ending in (*search.endings, *search.lost) if ending.step == step}
         reason = FinishReason.MAX_LENGTH if step == search.options.max_length else FinishReason.DEAD_END
-        live = [rank for rank in _worth_cutting(search, own) if rank not in ended_now]
+        live = [rank for rank in _worth_cutting(search, own) if rank not in over_now]
         needed = len(search.endings) < search.options.hypothesis_count
         found = _answers(
             search, [_cut(search, rows, own.start + rank, (step, rank), reason) for rank in live] if needed else []
@@ -64,6 +65,17 @@ def stop(request: int, searches: Sequence[tuple[Search, slice]], rows: Rows) -> 
     return Finished(request, _best(found), steps)
 
 
+def lose(search: Search, rows: Rows, own: slice, ranks: IntArray) -> None:
+    """Note the samples, by their rows, that cannot go on; a beam gives their places to others, but samples are no rivals.
+
+    To be called before the rows advance. After the last token allowed they are cut as all others are.
+    """
+    step = rows.history.turn - search.joined
+    if step < search.options.max_length:
+        reason = FinishReason.DEAD_END
+        search.lost += [_cut(search, rows, own.start + rank, (step, rank), reason) for rank in ranks.tolist()]
+
+
 def progress(searches: Sequence[Search], rows: Rows, own: slice) -> Progress:
     """Return how far a request has come, between two steps; see `stop` for what it is given, `own` being the rows of all."""
     tokens = rows.history.tokens(own, searches[0].joined)  # (rows, t)
@@ -81,7 +93,7 @@ def progress(searches: Sequence[Search], rows: Rows, own: slice) -> Progress:
 
 def _answers(search: Search, cut: Sequence[Ending]) -> list[Hypothesis]:
     """Return a search's hypotheses: those that ended, then the best of those that were cut, up to the number asked for."""
-    best_first = sorted(cut, key=lambda ending: -ending.score)
+    best_first = sorted([*search.lost, *cut], key=lambda ending: -ending.score)
     endings = [*search.endings, *best_first][: search.options.hypothesis_count]
     return [search.hypothesis(ending) for ending in endings]
 
@@ -109,8 +121,9 @@ def _best(hypotheses: Sequence[Hypothesis]) -> tuple[Hypothesis, ...]:
 
 
 def _ended(searches: Sequence[Search]) -> list[tuple[float, list[int]]]:
-    """Return the scores and tokens, without `eos`, of the hypotheses that have ended and may still be a request's best."""
+    """Return the scores and tokens, without `eos`, of the hypotheses that are over and may still be a request's best."""
     found = [(search.endings[0].score, search.endings[0].tokens[:-1]) for search in searches if search.endings]
+    found += [(one.score, one.tokens) for search in searches for one in search.lost]
     if searches[0].fork is not None:
         eos = searches[0].options.special.eos
         found += [(one.score, [token for token in one.tokens if token != eos]) for one in searches[0].fork.found]

@@ -106,6 +106,7 @@ class Search:
         self.most_endings = _most_endings(options)
         self.endings: list[Ending] = []  # the n best that ended in eos, best first
         self.ended = 0  # how many have ended in eos, those forgotten included
+        self.lost: list[Ending] = []  # samples that could not go on, each of which is an answer all the same
         self.threshold = -np.inf  # the worst score among them once there are n
         self.attentive = options.attention or options.coverage_penalty > 0
         self.trail = AttentionTrail(source_length)
