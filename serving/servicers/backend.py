@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, Generic, Protocol, TypeVar
@@ -180,7 +180,7 @@ class Backend:
         )
         return await asyncio.wrap_future(ticket.future)
 
-    async def stream(self, asked: Asked[AnyTask, AnySource], context: Context) -> AsyncIterator[Progress | Decoded]:
+    async def stream(self, asked: Asked[AnyTask, AnySource], context: Context) -> AsyncGenerator[Progress | Decoded, None]:
         """Search for the answer to one request, and say how far it is meanwhile; last comes the answer. See `decode`.
 
         Whoever reads slowly misses progress, but never the newest: nothing piles up.

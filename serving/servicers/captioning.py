@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from concurrent.futures import Executor
+from contextlib import aclosing
 from typing import Final
 
 from beamstep.v1 import captioning_pb2
@@ -52,14 +53,15 @@ class CaptioningServicer(CaptioningServiceServicer):
         arrived = time.monotonic()
         asked = await self._asked(request)
         parts = asked.task.parts()
-        async for news in self._backend.stream(asked, context):
-            if isinstance(news, Decoded):
-                answer = _answer(asked, news, arrived)
-                yield captioning_pb2.StreamCaptionImageResponse(
-                    **parts.last(answer.hypotheses[0].caption)._asdict(), answer=answer
-                )
-            elif (part := parts.next(news)) is not None:
-                yield captioning_pb2.StreamCaptionImageResponse(**part._asdict())
+        async with aclosing(self._backend.stream(asked, context)) as stream:
+            async for news in stream:
+                if isinstance(news, Decoded):
+                    answer = _answer(asked, news, arrived)
+                    yield captioning_pb2.StreamCaptionImageResponse(
+                        **parts.last(answer.hypotheses[0].caption)._asdict(), answer=answer
+                    )
+                elif (part := parts.next(news)) is not None:
+                    yield captioning_pb2.StreamCaptionImageResponse(**part._asdict())
 
     async def ScoreTarget(
         self, request: captioning_pb2.CaptioningServiceScoreTargetRequest, context: Context

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 
 from beamstep.v1 import translation_pb2
 from beamstep.v1.translation_pb2_grpc import TranslationServiceServicer
@@ -36,14 +37,15 @@ class TranslationServicer(TranslationServiceServicer):
         arrived = time.monotonic()
         asked = self._asked(request)
         parts = asked.task.parts()
-        async for news in self._backend.stream(asked, context):
-            if isinstance(news, Decoded):
-                answer = _answer(asked, news, arrived)
-                yield translation_pb2.StreamTranslateTextResponse(
-                    **parts.last(answer.hypotheses[0].text)._asdict(), answer=answer
-                )
-            elif (part := parts.next(news)) is not None:
-                yield translation_pb2.StreamTranslateTextResponse(**part._asdict())
+        async with aclosing(self._backend.stream(asked, context)) as stream:
+            async for news in stream:
+                if isinstance(news, Decoded):
+                    answer = _answer(asked, news, arrived)
+                    yield translation_pb2.StreamTranslateTextResponse(
+                        **parts.last(answer.hypotheses[0].text)._asdict(), answer=answer
+                    )
+                elif (part := parts.next(news)) is not None:
+                    yield translation_pb2.StreamTranslateTextResponse(**part._asdict())
 
     async def ScoreTarget(
         self, request: translation_pb2.TranslationServiceScoreTargetRequest, context: Context
