@@ -1,5 +1,6 @@
 """Errors to gRPC statuses: the one mapping, and the interceptor that applies it to every call."""
 
+import asyncio
 import inspect
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
@@ -120,7 +121,10 @@ def _streaming(method: str, handler: Callable[[Any, Any], AsyncGenerator[Any, No
 
 async def _abort(context: grpc.aio.ServicerContext[Any, Any], error: Exception) -> Never:
     status = rpc_status.to_status(status_of(error))
-    await context.abort(status.code, status.details, status.trailing_metadata)
+    try:
+        await context.abort(status.code, status.details, status.trailing_metadata)
+    except grpc.aio.InternalError:
+        raise asyncio.CancelledError from None  # the call ended meanwhile, by its deadline for example: nobody reads a status
 
 
 def _reading(method: str, read: Callable[[bytes], Any]) -> Callable[[bytes], Any]:

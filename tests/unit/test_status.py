@@ -1,14 +1,17 @@
 """Every error has one status, and what is a fault in here tells nothing of itself."""
 
+import asyncio
 import inspect
+from types import SimpleNamespace
 
+import grpc
 import pytest
 from google.rpc import error_details_pb2
 from grpc import StatusCode
 
 from beamstep.v1 import pointing_pb2, translation_pb2
 from serving import errors
-from serving.servicers.status import INTERNAL_MESSAGE, STATUS, status_of
+from serving.servicers.status import INTERNAL_MESSAGE, STATUS, StatusInterceptor, status_of
 from serving.servicers.wire import find_fault
 
 OPERATORS = {errors.BadBundle, errors.BadConfiguration, errors.ModelFault}
@@ -66,3 +69,25 @@ def test_a_bad_string_deep_in_a_message_is_named_by_its_path():
 def test_bytes_and_numbers_are_no_text():
     fault = find_fault(pointing_pb2.FindTourRequest.DESCRIPTOR, b"\x0a\x04\x09\xff\xff\xff")
     assert fault.field == "request"
+
+
+class EndedCall:
+    """The context of a call that is over before its status is sent."""
+
+    async def abort(self, *_) -> None:
+        raise grpc.aio.InternalError
+
+
+async def test_a_call_that_ends_before_its_status_is_sent_counts_as_cancelled():
+    async def handler(request, context):
+        raise errors.Expired("the deadline passed")
+
+    details = SimpleNamespace(method="/beamstep.v1.TranslationService/TranslateText")
+    method = grpc.unary_unary_rpc_method_handler(handler)
+
+    async def continuation(_):
+        return method
+
+    answering = await StatusInterceptor().intercept_service(continuation, details)
+    with pytest.raises(asyncio.CancelledError):
+        await answering.unary_unary(None, EndedCall())
