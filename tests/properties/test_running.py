@@ -1,87 +1,132 @@
 """Continuous batching: whoever comes, whenever, and whoever leaves, an answer is the one its request would get alone."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from random import Random
 
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serving.decoding.constraints import Constraint, HullConstraint
-from serving.decoding.hypothesis import Hypothesis
-from serving.decoding.options import DecodingOptions
+from serving.decoding.request import Finished
 from serving.decoding.search import decode
 from serving.running import Admission, RunningBatch
-from tests.fakes.markov import SPECIAL, MarkovModel, random_table, source
+from tests.fakes.glancing import GlancingModel
+from tests.fakes.markov import SPECIAL, random_table, source
+from tests.fakes.wishes import KINDS, PIECES, Wish, random_wish
 
-VOCABULARY = 9
-MODEL = MarkovModel([random_table(chain, VOCABULARY, levels=3 if chain % 2 else None) for chain in range(6)])
+VOCABULARY = len(PIECES)
+MODEL = GlancingModel([random_table(chain, VOCABULARY, levels=3 if chain % 2 else None) for chain in range(6)])
+LAST_ARRIVAL = 30
 
 
 @dataclass(frozen=True)
 class Call:
-    """One request: what it asks, when it comes, and after how many turns it gives up, if it does."""
+    """One request: what it asks and when it comes; after how many turns it gives up, if it does, or wants its best so far."""
 
     chain: int
     length: int
-    options: DecodingOptions
-    constraint: Constraint | None
+    wish: Wish
     arrival: int
-    patience: int | None
+    gives_up: int | None
+    stops: int | None
+
+    @property
+    def source(self):
+        return source(self.chain, self.length)
 
 
-@st.composite
-def calls(draw):
-    beam_size = draw(st.integers(1, 12))
-    max_length = draw(st.integers(1, 40))
-    options = DecodingOptions(
-        beam_size=beam_size,
-        max_length=max_length,
-        vocabulary_size=VOCABULARY,
-        special=SPECIAL,
-        hypothesis_count=draw(st.integers(1, beam_size)),
-        length_penalty=draw(st.sampled_from([0.0, 0.6, 1.0, 2.5])),
-        min_length=draw(st.integers(0, min(max_length, 20))),
-        attention=draw(st.booleans()),
+def wishes(seed: int, kinds: Sequence[str], share: float) -> Wish:
+    random = Random(seed)
+    beams, lengths = random.choice([((1, 4), (1, 8)), ((1, 12), (1, 40))])
+    return random_wish(random, VOCABULARY, beam_sizes=beams, lengths=lengths, kinds=kinds, share=share)
+
+
+def calls(kinds=KINDS, share=0.3):
+    return st.builds(
+        Call,
+        chain=st.integers(0, 5),
+        length=st.integers(1, 9),
+        wish=st.builds(wishes, st.integers(0, 2**32 - 1), st.just(kinds), st.just(share)),
+        arrival=st.integers(0, LAST_ARRIVAL),
+        gives_up=st.none() | st.integers(0, 20),
+        stops=st.none() | st.integers(0, 20),
     )
-    return Call(
-        chain=draw(st.integers(0, 5)),
-        length=draw(st.integers(1, 9)),
-        options=options,
-        constraint=draw(st.sampled_from([None, None, HullConstraint(SPECIAL)])),
-        arrival=draw(st.integers(0, 30)),
-        patience=draw(st.none() | st.integers(0, 20)),
-    )
 
 
-def serve_together(wanted: list[Call]) -> dict[int, tuple[Hypothesis, ...]]:
+def serve_together(wanted: list[Call]) -> dict[int, Finished]:
     """Let every call come and go at its own turn, all in one batch."""
     batch = RunningBatch(MODEL, SPECIAL)
-    answers: dict[int, tuple[Hypothesis, ...]] = {}
+    answers: dict[int, Finished] = {}
+    there: set[int] = set()
     turn = 0
-    while turn <= 30 or batch.request_count:
-        for number, call in enumerate(wanted):
-            if call.patience is not None and call.arrival + call.patience == turn and call.patience > 0:
-                batch.remove(number)
-        coming = [number for number, call in enumerate(wanted) if call.arrival == turn and call.patience != 0]
+    while turn <= LAST_ARRIVAL or batch.request_count:
+        coming = [number for number, call in enumerate(wanted) if call.arrival == turn]
         if coming:
-            joining = [Admission(number, wanted[number].options, wanted[number].constraint) for number in coming]
-            batch.admit(joining, MODEL.encode([source(wanted[n].chain, wanted[n].length) for n in coming]))
+            joining = [Admission(n, wanted[n].wish.options, wanted[n].wish.constraint) for n in coming]
+            batch.admit(joining, MODEL.encode([wanted[n].source for n in coming]))
+            there |= set(coming)
+        for number in sorted(there):
+            call = wanted[number]
+            if call.stops is not None and call.arrival + call.stops == turn:
+                answers[number] = batch.stop(number)
+                there.remove(number)
+            elif call.gives_up is not None and call.arrival + call.gives_up == turn:
+                batch.remove(number)
+                there.remove(number)
         if batch.request_count:
-            answers |= {finished.request: finished.hypotheses for finished in batch.step()}
+            finished = batch.step()
+            answers |= {over.request: over for over in finished}
+            there -= {over.request for over in finished}
         turn += 1
+    assert not there
+    assert batch.row_count == 0
     return answers
 
 
-@settings(max_examples=150, deadline=None)
-@given(st.lists(calls(), min_size=1, max_size=8))
-def test_neighbours_do_not_change_an_answer(wanted):
+def serve_alone(call: Call) -> Finished:
+    """Serve one call by itself; whether it would give up does not matter."""
+    batch = RunningBatch(MODEL, SPECIAL)
+    batch.admit([Admission(0, call.wish.options, call.wish.constraint)], MODEL.encode([call.source]))
+    turn = 0
+    while turn != call.stops:
+        for finished in batch.step():
+            return finished
+        turn += 1
+    return batch.stop(0)
+
+
+def assert_answers_are_those_of_each_alone(wanted: list[Call]) -> None:
     together = serve_together(wanted)
     for number, call in enumerate(wanted):
         if number not in together:
-            assert call.patience is not None, "only who gives up gets no answer"
+            assert call.gives_up is not None, "only who gives up gets no answer"
             continue
-        (alone,) = decode(MODEL, [source(call.chain, call.length)], call.options, [call.constraint])
-        assert together[number] == alone
-        for one, other in zip(together[number], alone, strict=True):
-            if call.options.attention:
+        found, alone = together[number], serve_alone(call)
+        assert (found.hypotheses, found.step_count) == (alone.hypotheses, alone.step_count)
+        for one, other in zip(found.hypotheses, alone.hypotheses, strict=True):
+            if call.wish.options.attention:
                 np.testing.assert_array_equal(one.attention, other.attention)
+            else:
+                assert one.attention is None
+
+
+@settings(max_examples=250, deadline=None)
+@given(st.lists(calls(), min_size=1, max_size=8))
+def test_neighbours_do_not_change_an_answer(wanted):
+    assert_answers_are_those_of_each_alone(wanted)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(calls(("required", "prefix", "repetition_penalty"), 0.6), min_size=1, max_size=3), calls((), 0))
+def test_a_wide_plain_neighbour_does_not_change_an_answer_that_must_hold_phrases(wanted, neighbour):
+    """It has the step return candidates that the others did not ask for."""
+    assert_answers_are_those_of_each_alone([*wanted, neighbour])
+
+
+@settings(max_examples=60, deadline=None)
+@given(calls())
+def test_serving_alone_is_decoding(call):
+    found = serve_alone(Call(call.chain, call.length, call.wish, 0, None, None)).hypotheses
+    (expected,) = decode(MODEL, [call.source], call.wish.options, [call.wish.constraint])
+    assert found == expected
