@@ -114,13 +114,24 @@ class Scheduler:
         self._next_deadline = min((c.deadline for c in remaining if c.deadline is not None), default=math.inf)
         return Leavers(withdrawn, expired)
 
-    def due(self, now: float, lead: float) -> list[int]:
-        """Return the running requests that want their best now, `lead` before their deadlines; they stay until finished."""
-        if now + lead < self._next_return:
+    def due(self, now: float, lead: float, each: float = 0.0) -> list[int]:
+        """Return the running requests that want their best now, so that all have it by their deadlines; they stay until finished.
+
+        Args:
+            now: the time.
+            lead: how long before its deadline a single one wants it.
+            each: how much earlier every further one does that has to be answered by the same time.
+
+        Returns:
+            them, nearest deadline first.
+        """
+        if now + lead + each * len(self.running) < self._next_return:
             return []
         claims = self.waiting | self.running
         deadlines = {r: c.deadline for r, c in claims.items() if c.return_best and c.deadline is not None}
-        due = [r for r, deadline in deadlines.items() if r in self.running and deadline <= now + lead]
+        nearest = sorted((r for r in deadlines if r in self.running), key=lambda r: deadlines[r])
+        late = [place for place, r in enumerate(nearest) if deadlines[r] <= now + lead + each * place]
+        due = nearest[: late[-1] + 1] if late else []
         self._next_return = min((deadlines[r] for r in deadlines.keys() - set(due)), default=math.inf)
         return due
 

@@ -180,7 +180,9 @@ class Backend:
         )
         return await asyncio.wrap_future(ticket.future)
 
-    async def stream(self, asked: Asked[AnyTask, AnySource], context: Context) -> AsyncGenerator[Progress | Decoded, None]:
+    async def stream(
+        self, asked: Asked[AnyTask, AnySource], context: Context
+    ) -> AsyncGenerator[Progress | Decoded, None]:
         """Search for the answer to one request, and say how far it is meanwhile; last comes the answer. See `decode`.
 
         Whoever reads slowly misses progress, but never the newest: nothing piles up.

@@ -70,6 +70,19 @@ def test_those_who_want_their_best_are_due_before_their_deadline_once_they_run()
     assert plan.due(8.0, lead=1.0) == [2]
 
 
+def test_those_who_are_due_together_are_due_earlier_by_what_it_takes_to_answer_the_others():
+    plan = Scheduler(Limits())
+    for request, deadline in enumerate((10.2, 10.0, 10.1, 20.0)):
+        plan.submit(request, Claim(1, deadline, return_best=True))
+    plan.admit()
+    assert plan.due(8.4, lead=1.0, each=0.2) == []
+    assert plan.due(8.85, lead=1.0, each=0.2) == [1, 2, 0], "the third would be late after two others"
+    for request in (0, 1, 2):
+        plan.finish(request)
+    assert plan.due(18.9, lead=1.0, each=0.2) == []
+    assert plan.due(19.0, lead=1.0, each=0.2) == [3]
+
+
 def test_a_full_queue_refuses_and_a_withdrawn_request_makes_room():
     plan = scheduler(waiting_requests=2)
     plan.submit(0, claim())
