@@ -72,7 +72,8 @@ class Tokenizer:
     def begins_word(self, token: int) -> bool:
         """Say whether all before this token is whole words: it begins with a space, or is of a script that has none."""
         first = self.vocabulary[token][:1]
-        return first == SPACE or (first.isalnum() and unicodedata.east_asian_width(first) == "W")
+        wide = first.isalnum() and unicodedata.east_asian_width(first) == "W"
+        return first == SPACE or (wide and not unicodedata.name(first, "").startswith("HANGUL"))  # Korean has spaces
 
     def whole_characters(self, ids: Sequence[int]) -> int:
         """Return how many of `ids` can be decoded without a character cut in two, as pieces of single bytes can leave it."""

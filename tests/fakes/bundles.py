@@ -36,13 +36,13 @@ def write_bundle(
     tokenizers = {}
     vocabulary: dict[str, int] = {"pad": 0, "bos": 1, "eos": 2}
     if text:
-        size = _train_tokenizer(folder / "target.model", sentences)
+        size = train_tokenizer(folder / "target.model", sentences)
         tokenizers["target"] = _file(folder / "target.model")
         vocabulary |= {"unk": 3, "size": size}
     else:
         vocabulary |= {"first_position": 3}
     if task == "translation":
-        _train_tokenizer(folder / "source.model", sentences)
+        train_tokenizer(folder / "source.model", sentences)
         tokenizers["source"] = _file(folder / "source.model")
     image = {"height": 8, "width": 12, "grid_rows": 2, "grid_columns": 3} if task == "captioning" else None
     manifest = Manifest.model_validate(
@@ -78,13 +78,14 @@ def _file(path: Path) -> dict[str, str]:
     return {"file": path.name, "sha256": sha256_of(path)}
 
 
-def _train_tokenizer(path: Path, sentences: Sequence[str]) -> int:
-    """Write a sentencepiece model and return its size."""
+def train_tokenizer(path: Path, sentences: Sequence[str] = SENTENCES, *, byte_fallback: bool = False) -> int:
+    """Write a sentencepiece model and return its size; `byte_fallback` gives it a piece for every byte."""
     with path.open("wb") as file:
         sentencepiece.SentencePieceTrainer.train(
             sentence_iterator=iter(sentences),
             model_writer=file,
-            vocab_size=64,
+            vocab_size=64 + 256 * byte_fallback,
+            byte_fallback=byte_fallback,
             hard_vocab_limit=False,
             pad_id=0,
             bos_id=1,
