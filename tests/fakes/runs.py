@@ -21,6 +21,8 @@ from training.run import Run
 
 FAMILIES = ("gru", "lstm", "rnn", "captioning", "pointing")
 """Translation with each cell, captioning, and pointing with every kind of state that a pointer network has."""
+POINTING = {"pointing": "hull", "tour": "tour", "delaunay": "delaunay"}
+"""Families of one model; the last two only for what depends on the task."""
 
 
 SMALL_POINTER = {
@@ -39,7 +41,8 @@ def untrained_run(family: str, folder: Path) -> Run:
     if family == "captioning":
         return _captioning(folder)
     small = {"problem": {"largest": 12, "points_per_batch": 60}, "model": SMALL_POINTER}
-    recipe = _recipe("hull", small) if family == "pointing" else _recipe("reverse", {"model": {"cell": family}})
+    pointing = family in POINTING
+    recipe = _recipe(POINTING[family], small) if pointing else _recipe("reverse", {"model": {"cell": family}})
     problem = recipe.problem.build(None, folder, recipe.seed)
     model = recipe.model.build(problem)
     return Run(folder, recipe, problem, _sharpened(model).eval())
