@@ -104,6 +104,7 @@ class OnnxModel:
             "query_log_prob",
             *(NEXT_STATE + name for name in self._state_names),
         ]
+        self._step_outputs_and_attention = [*self._step_outputs, "attention"]
 
     def encode(self, inputs: Sequence[Mapping[str, NDArray[np.generic]]]) -> Encoded:
         """Encode N sources in one padded batch; see `Model.encode`.
@@ -130,14 +131,18 @@ class OnnxModel:
             "source": inputs.source,
             "banned": inputs.banned,
             "query": inputs.query,
-            "candidates": np.array(inputs.candidates, dtype=np.int64),
+            "candidates": np.array(inputs.candidates, np.int64),
         }
-        feeds |= {name: memory[name] for name in self._memory_names}
-        feeds |= {name: state[name] for name in self._state_names}
-        wanted = [*self._step_outputs, "attention"] if attention else self._step_outputs
-        log_prob, candidate, query_log_prob, *rest = self._step.run(wanted, feeds)
-        after = dict(zip(self._state_names, rest, strict=False))
-        return StepOutputs(log_prob, candidate, query_log_prob, rest[-1] if attention else None), after
+        for name in self._memory_names:
+            feeds[name] = memory[name]
+        for name in self._state_names:
+            feeds[name] = state[name]
+        wanted = self._step_outputs_and_attention if attention else self._step_outputs
+        log_prob, candidate, query_log_prob, *after = self._step.run(wanted, feeds)
+        weights = after.pop() if attention else None
+        return StepOutputs(log_prob, candidate, query_log_prob, weights), dict(
+            zip(self._state_names, after, strict=True)
+        )
 
     def warm_up(self) -> None:
         """Encode and step once in every source bucket, so that no request pays for first-time allocations and plans."""

@@ -86,6 +86,7 @@ class SearchBatch:
         self._layout = Layout.empty()
         self._rows = Rows()
         self._told: StepInputs | None = None  # of the step under way
+        self._nothing: IntArray = np.zeros(0, np.int64)
 
     @property
     def row_count(self) -> int:
@@ -156,13 +157,12 @@ class SearchBatch:
         if self._joining:
             self._join()
         layout, rows = self._layout, self._rows
-        search_of_row = rows.place // layout.widest
         self._told = StepInputs(
             token=rows.token,
             parent=rows.parent,
-            source=layout.source.take(search_of_row),
-            banned=told.banned(layout, rows, search_of_row, self._special),
-            query=told.queries(layout, rows, self._special),
+            source=layout.source_of_place.take(rows.place),
+            banned=told.banned(layout, rows, self._special),
+            query=self._queries(),
             candidates=told.candidates(layout, rows.history.turn),
         )
         return self._told
@@ -204,14 +204,19 @@ class SearchBatch:
             assert chooser is not None
             chooser.keep(np.flatnonzero(kept[index]))
         forked = self._forks(kept) if layout.forking else {}
-        places = np.flatnonzero(kept)
-        position = chosen.position.take(places)
         self._state_rows = len(rows)
+        if np.count_nonzero(kept) == kept.size:
+            places, position = layout.every_place, chosen.position.ravel()
+            token, total = token.ravel(), chosen.total.ravel()
+        else:
+            places = np.flatnonzero(kept)
+            position = chosen.position.take(places)
+            token, total = token.take(places), chosen.total.take(places)
         rows.advance(
             place=places,
             row=position // offered.candidate.shape[1],
-            token=token.take(places),
-            total=chosen.total.take(places),
+            token=token,
+            total=total,
             log_prob=offered.log_prob.take(position),
             oldest=layout.oldest,
         )
@@ -220,6 +225,15 @@ class SearchBatch:
         elif np.count_nonzero(over):
             self._drop(over)
         return finished
+
+    def _queries(self) -> IntArray:
+        """Return the tokens (R,) that rows ask for; where nobody asks, the same array of `pad` again and again."""
+        if self._layout.asking or self._layout.forced:
+            return told.queries(self._layout, self._rows, self._special)
+        count = len(self._rows)
+        if count > len(self._nothing):
+            self._nothing = np.full(2 * count, self._special.pad)
+        return self._nothing[:count]
 
     # ---- selection
 
@@ -240,7 +254,7 @@ class SearchBatch:
         grid = grid.reshape(len(layout.searches), layout.widest * candidates)
         # A stable sort keeps equal ones in the grid's order: the better parent, then its better candidate.
         order = (-grid).argsort(axis=1, kind="stable")[:, : layout.widest]
-        position = order + layout.index * grid.shape[1]
+        position = order + layout.offset(candidates)
         best = grid.take(position)
         if rows < places:
             row_of_place = np.zeros(places, np.int64)
@@ -294,7 +308,7 @@ class SearchBatch:
             self._finish_hypothesis(place, offered, chosen)
         kept = alive & ~ending
         if limited:
-            kept &= (turn - layout.joined < layout.max_length)[:, None]
+            kept &= (turn < layout.limit)[:, None]
         return kept, np.where(kept, chosen.total, -np.inf).max(axis=1)
 
     def _finish_hypothesis(self, place: int, offered: Offer, chosen: Beams) -> None:

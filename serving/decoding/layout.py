@@ -1,6 +1,7 @@
 """What selection needs of all running searches, laid out in arrays."""
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,25 @@ class Layout:
     """The searches in order of joining, with one entry each in every array; a new one is made when one joins or leaves.
 
     Short lists name the few searches that want more than plain beam search, so that a batch without them pays nothing.
+
+    Attributes:
+        searches: themselves.
+        source: (searches,) int64, the memory that the rows of each read.
+        places: how many places each has in its beam; `widest` is the most of them, `narrowest` the fewest.
+        candidates: the most that a plain one needs.
+        may_end: the turn from which on each may take `eos`; `last_minimum` is the last of them.
+        limit: the turn in which each can only end; `first_limit` is the first of them.
+        oldest: the first turn of the one that joined first.
+        threshold: (searches,) float64, what a finished score must exceed.
+        longest_penalty: (searches,) float64, what the longest answer of each is divided by.
     """
+
+    widest: int
+    narrowest: int
+    candidates: int
+    last_minimum: int
+    first_limit: int
+    oldest: int
 
     def __init__(self, searches: list[Search], numbers: IntArray, scores: NDArray[np.float64]) -> None:
         """Lay out searches.
@@ -25,24 +44,14 @@ class Layout:
         """
         self.searches = searches
         self._numbers, self._scores = numbers, scores
-        self.source, self.joined, self.min_length, self.max_length, self.places, _ = numbers.T
+        self.source, _, self.places, _, self.may_end, self.limit = numbers.T
         self.threshold, self.longest_penalty = scores.T
-        self.index: IntArray = np.arange(len(searches))[:, None]
-        self.widest: int
-        self.candidates: int
-        self.last_minimum: int  # the turn before which somebody may be too short to end
-        self.first_limit: int  # the turn from which on somebody may be as long as it gets
         if searches:
-            self.widest, self.candidates = numbers[:, 4:].max(axis=0).tolist()
-            self.narrowest = int(self.places.min())
-            ends = self.joined[:, None] + numbers[:, 2:4]
-            self.last_minimum, _ = ends.max(axis=0).tolist()
-            _, self.first_limit = ends.min(axis=0).tolist()
-            self.oldest = searches[0].joined
+            _, _, self.widest, self.candidates, self.last_minimum, _ = numbers.max(axis=0).tolist()
+            _, self.oldest, self.narrowest, _, _, self.first_limit = numbers.min(axis=0).tolist()
         else:
             self.widest = self.candidates = self.narrowest = 1
             self.last_minimum = self.first_limit = self.oldest = 0
-        self.in_beam: NDArray[np.bool_] = np.arange(self.widest) < self.places[:, None]
         unusual = [(i, search) for i, search in enumerate(searches) if search.unusual]
         self.constrained = [i for i, search in unusual if search.constraint is not None or search.phrases is not None]
         self.attentive = [i for i, search in unusual if search.attentive]
@@ -52,6 +61,29 @@ class Layout:
         self.asking = [i for i, search in unusual if search.phrases is not None]
         self.apart = [i for i, search in unusual if search.chooser is not None]
         self.forking = [i for i, search in unusual if search.options.alternatives]
+
+    @cached_property
+    def in_beam(self) -> NDArray[np.bool_]:
+        """Say which places of the grid belong to a search, (searches, widest); the narrower ones do not use all."""
+        in_beam: NDArray[np.bool_] = np.arange(self.widest) < self.places[:, None]
+        return in_beam
+
+    @cached_property
+    def every_place(self) -> IntArray:
+        """Return all places of the grid: those of the rows where every beam is full."""
+        return np.arange(len(self.searches) * self.widest)
+
+    @cached_property
+    def source_of_place(self) -> IntArray:
+        """Return the source that a row in each place reads."""
+        source: IntArray = self.source.repeat(self.widest)
+        return source
+
+    def offset(self, candidates: int) -> IntArray | int:
+        """Return where the candidates of each search begin in the grid, counted through; (searches, 1)."""
+        if len(self.searches) == 1:
+            return 0
+        return np.arange(len(self.searches))[:, None] * (self.widest * candidates)
 
     @classmethod
     def empty(cls) -> "Layout":

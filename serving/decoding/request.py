@@ -128,9 +128,10 @@ class Search:
 
     @property
     def numbers(self) -> tuple[int, ...]:
-        """Return what `Layout` needs: source, joined, minimum and maximum length, places, candidates."""
-        options = self.options
-        return self.source, self.joined, options.min_length, options.max_length, self.places, self.candidates
+        """Return what `Layout` needs: source, first turn, places, candidates, and the turns in which it may end and must."""
+        options, joined = self.options, self.joined
+        may_end, limit = joined + options.min_length, joined + options.max_length
+        return self.source, joined, self.places, self.candidates, may_end, limit
 
     def length_penalty(self, length: int) -> float:
         """Return what the log-prob of a hypothesis of `length` tokens is divided by."""

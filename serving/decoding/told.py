@@ -46,7 +46,7 @@ def queries(layout: Layout, rows: Rows, special: SpecialTokens) -> IntArray:
     return query
 
 
-def banned(layout: Layout, rows: Rows, search_of_row: IntArray, special: SpecialTokens) -> IntArray:
+def banned(layout: Layout, rows: Rows, special: SpecialTokens) -> IntArray:
     """Return what each row may not take, (R, M): `eos` before the minimum length, and what its constraints say."""
     history = rows.history
     minimum = int(history.turn < layout.last_minimum)  # whether column 0 is for the minimum length
@@ -62,8 +62,8 @@ def banned(layout: Layout, rows: Rows, search_of_row: IntArray, special: Special
     width = minimum + max((block.shape[1] for _, block in blocks), default=0)
     tokens = np.full((len(rows), width), special.pad)
     if minimum:
-        too_short = history.turn - layout.joined < layout.min_length
-        tokens[too_short[search_of_row], 0] = special.eos
+        too_short = history.turn < layout.may_end
+        tokens[too_short[rows.place // layout.widest], 0] = special.eos
     for own, block in blocks:
         tokens[own, minimum : minimum + block.shape[1]] = block
     return tokens
