@@ -106,7 +106,7 @@ class Result:
 def engine_table(
     rows: Annotated[str, typer.Option(help="Numbers of rows, such as 1,2,7; all by default.")] = "",
     bundles: Annotated[str, typer.Option(help=f"Some of {','.join(SUBJECTS)}.")] = ",".join(SUBJECTS),
-    repeats: Annotated[int, typer.Option(min=1, help="Figures a row; the table has their median.")] = 5,
+    repeats: Annotated[int, typer.Option(min=1, help="Figures a row; the table has their median.")] = 3,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write every figure here too.")] = None,
 ) -> None:
     """Measure the engine against what it is held to."""
@@ -199,8 +199,9 @@ def table(results: Iterable[Result]) -> Table:
     for result in results:
         spread = f"{figure(min(result.values))}..{figure(max(result.values))}"
         target = f"{'≤' if result.at_most else '≥'} {result.target:g} {result.unit}".strip()
-        met = "yes" if result.met else "NO"
-        drawn.add_row(str(result.row), result.title, result.bundle, result.summary, spread, target, met, result.detail)
+        met, others = "yes" if result.met else "NO", f"{100 * result.others:.0f} %"
+        figures = (result.summary, spread, target, met, others, result.detail)
+        drawn.add_row(str(result.row), result.title, result.bundle, *figures)
     return drawn
 
 
