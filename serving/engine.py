@@ -28,7 +28,7 @@ from serving.request import Inputs, OnProgress, Request, Ticket
 from serving.scheduler import Claim, Limits
 
 MOST_MADE: Final = 16
-"""How many models that were made for requests, such as ensembles, are kept while nobody uses them."""
+"""How many models that were made for requests, such as ensembles, there are at a time."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,8 @@ class Engine:
                 same limits as `models` by default, and may be forgotten when nobody uses it.
 
         Raises:
-            UnknownModel, InvalidRequest (a beam wider than the batch), Overloaded (the queue is full), Draining (not running),
+            UnknownModel, InvalidRequest (a beam wider than the batch), Draining (not running),
+            Overloaded (the queue is full, or as many models as may be were made for others),
             Expired (the deadline cannot be met, by the quickest work of late).
         """
         if model not in self._lanes and make is None:
@@ -189,10 +190,18 @@ class Engine:
         return Lane(model, limits or Limits(), self._clock, self._condition, self.counters)
 
     def _make_lane(self, key: str, make: Callable[[], Model]) -> Lane:
-        """Add a lane for a model that is made of others; the oldest that nobody uses makes room."""
+        """Add a lane for a model that is made of others; the oldest that nobody uses makes room.
+
+        Raises:
+            Overloaded: all are in use; as many lanes as there are requests would know no limits, each having its own.
+        """
         made = [other for other in self._lanes if other not in self.models]
-        oldest = made[: max(0, len(made) + 1 - MOST_MADE)]
-        idle = {other for other in oldest if not self._lanes[other].scheduler.busy}
+        excess = len(made) + 1 - MOST_MADE
+        idle = [other for other in made if not self._lanes[other].scheduler.busy][: max(0, excess)]
+        if len(idle) < excess:
+            self.counters.refused += 1
+            retry_s = min(self._lanes[other].pace.retry_after_s(1) for other in made)
+            raise Overloaded(f"{len(made)} other ensembles are at work; retry later", retry_s)
         limits = self._limits if isinstance(self._limits, Limits) else None
         # A new dictionary, for the engine's thread may be going through the old one.
         self._lanes = {other: lane for other, lane in self._lanes.items() if other not in idle}

@@ -2,6 +2,7 @@
 
 import json
 import math
+import time
 from collections.abc import Iterator
 
 import grpc
@@ -17,6 +18,7 @@ from beamstep.v1.translation_pb2 import (
     TranslationServiceScoreTargetRequest,
 )
 from serving.config import ServerConfig
+from serving.engine import MOST_MADE
 from serving.session import SessionConfig
 from tests.fakes.bundles import SENTENCES, write_bundle
 from tests.fakes.planned import FAVOURED, PlannedModel, open_planned
@@ -29,7 +31,7 @@ DOG = "A dog runs through the grass."
 
 
 @pytest.fixture(scope="module")
-def stubs(tmp_path_factory) -> Iterator[Stubs]:
+def stubs(tmp_path_factory, opened) -> Iterator[Stubs]:
     """Two models that disagree, one that echoes and one that says it backwards; one of another vocabulary; all the others."""
     models = tmp_path_factory.mktemp("models")
     bundles = [write_bundle(models, "translation", name) for name in ("echo", "backwards")]
@@ -38,11 +40,11 @@ def stubs(tmp_path_factory) -> Iterator[Stubs]:
     write_bundle(models, "convex_hull")
 
     def open_model(bundle, session) -> PlannedModel:
-        if bundle.manifest.name != "backwards":
-            return open_planned(bundle, session)
-        return PlannedModel(
-            lambda inputs: inputs["source_tokens"].tolist()[-2::-1], bundles[0].manifest.vocabulary.size
-        )
+        opened[bundle.key] = open_planned(bundle, session)
+        if bundle.manifest.name == "backwards":
+            size = bundles[0].manifest.vocabulary.size
+            opened[bundle.key] = PlannedModel(lambda inputs: inputs["source_tokens"].tolist()[-2::-1], size)
+        return opened[bundle.key]
 
     config = ServerConfig(models, host="127.0.0.1", port=0, session=SessionConfig(step_threads=1))
     with ServerThread(config, open_model) as thread, grpc.insecure_channel(thread.address) as channel:
@@ -159,6 +161,25 @@ def test_a_stream_and_a_score_of_an_ensemble_agree_with_its_answer(stubs):
 def test_more_ensembles_than_are_kept_are_answered(stubs):
     texts = {answer(stubs, translate(ensemble=[member("backwards", 2 + number)])).text for number in range(20)}
     assert texts == {answer(stubs, translate("backwards")).text}
+
+
+def test_more_ensembles_than_can_be_at_work_are_refused_until_one_is_done(stubs, opened):
+    opened["echo/1"].turn.clear()
+    calls = [
+        stubs.translation.TranslateText.future(translate(ensemble=[member("echo", 1 + number)]), timeout=30)
+        for number in range(MOST_MADE)
+    ]
+    late = translate(ensemble=[member("echo", 100)])
+    status, end = None, time.monotonic() + 10
+    while status is not grpc.StatusCode.RESOURCE_EXHAUSTED:  # until all are there
+        assert time.monotonic() < end
+        status = refusal(stubs.translation.TranslateText, late, timeout=0.05).code
+    refused = refusal(stubs.translation.TranslateText, late)
+    assert refused.message == f"{MOST_MADE} other ensembles are at work; retry later"
+    assert refused.retry_s > 0
+    opened["echo/1"].turn.set()
+    assert {call.result().hypotheses[0].text for call in calls} == {TEXT}
+    assert answer(stubs, late).text == TEXT
 
 
 def test_a_shipped_bundle_with_itself_is_itself(shipped):
