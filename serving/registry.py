@@ -69,7 +69,7 @@ def _choose(candidates: list[AnyTask], name: str, version: str, noun: str) -> An
         manifest = task.bundle.manifest
         if manifest.name == wanted_name and version in {"", manifest.version}:
             return task
-    wanted = f"{name[:LONGEST_ECHO]}/{version[:LONGEST_ECHO]}".strip("/")
+    wanted = f"{wanted_name[:LONGEST_ECHO]}/{version[:LONGEST_ECHO]}".strip("/") if name or version else ""
     loaded = ", ".join(task.bundle.key for task in candidates) or "none"
     raise UnknownModel(f"no {noun} {wanted!r} is loaded; loaded: {loaded}" if wanted else f"no {noun} is loaded")
 

@@ -194,7 +194,7 @@ def test_bad_input_names_the_field_what_was_given_and_what_is_allowed(client, ca
             lambda c: c.translate("hund", model="latin"),
             "no translation model 'latin' is loaded; loaded: translation/2, translation/1",
         ),
-        (lambda c: c.translate("hund", model_version="9"), "no translation model '9' is loaded"),
+        (lambda c: c.translate("hund", model_version="9"), "no translation model 'translation/9' is loaded"),
         (lambda c: c.translate("hund", model="tour"), "no translation model 'tour' is loaded"),
         (lambda c: c.find_tour(SQUARE, model="convex_hull"), "no tour model 'convex_hull' is loaded; loaded: tour/1"),
         (lambda c: c.get_model("x" * 50_000), "no model 'xxx"),
