@@ -203,8 +203,8 @@ class TextTask(Task):
             tokens = self._target_tokenizer.encode(phrase)
             wrong = first_banned(tokens, all_of(rules))
             if wrong is not None:
-                [piece] = self.pieces(tokens[wrong : wrong + 1])
-                given = f"{piece!r}, which a suppressed option or no_repeat_ngram_size rules out"
+                written = self._target_tokenizer.decode(tokens[: wrong + 1])
+                given = f"{written!r}, which a suppressed option or no_repeat_ngram_size rules out"
                 raise InvalidRequest(f"options.required_phrases[{place}]", given, "what they leave")
         return rules
 
