@@ -176,9 +176,11 @@ class Engine:
             return
         options = request.options
         if return_best:
-            needed = lane.pace.least_s(1, 1, 0)
+            needed = lane.pace.least_s(request.submitted, 1, 1, 0)
         else:
-            needed = lane.pace.least_s(options.least_steps, options.max_length + 1, request.source_length)
+            needed = lane.pace.least_s(
+                request.submitted, options.least_steps, options.max_length + 1, request.source_length
+            )
         left = deadline - request.submitted
         if 0 < left < needed:
             self.counters.hopeless += 1

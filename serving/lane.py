@@ -119,7 +119,7 @@ class Lane:
         stepping = self._clock()
         finished = group.batch.step()
         now = self._clock()
-        self.pace.stepped(now - stepping, None if group.last_turn is None else began - group.last_turn)
+        self.pace.stepped(now, now - stepping, None if group.last_turn is None else began - group.last_turn)
         group.last_turn = began
         self._groups.stepped(group, now - stepping)
         if finished:
