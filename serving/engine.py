@@ -22,7 +22,7 @@ from typing import Final, Self
 from serving.decoding.constraints import Constraint
 from serving.decoding.options import DecodingOptions
 from serving.decoding.step import Model
-from serving.errors import BeamstepError, Draining, Expired, Overloaded, UnknownModel
+from serving.errors import Draining, Expired, Overloaded, UnknownModel
 from serving.lane import Counters, Lane
 from serving.request import Inputs, OnProgress, Request, Ticket
 from serving.scheduler import Claim, Limits
@@ -155,9 +155,6 @@ class Engine:
             except Overloaded as error:
                 self.counters.refused += 1
                 raise Overloaded(str(error), lane.pace.retry_after_s(len(lane.scheduler.waiting))) from None
-            except BeamstepError:
-                self.counters.refused += 1
-                raise
             lane.requests[number] = request
             self.counters.submitted += 1
             self._condition.notify()

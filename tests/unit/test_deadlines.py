@@ -7,7 +7,7 @@ import pytest
 from serving.decoding.hypothesis import FinishReason
 from serving.decoding.options import DecodingOptions
 from serving.engine import Engine
-from serving.errors import Draining, Expired, Overloaded
+from serving.errors import Draining, Expired, InvalidRequest, Overloaded
 from serving.lane import ANSWER_S
 from serving.pace import STALE_S, USUAL_RETRY_S
 from serving.scheduler import Limits
@@ -245,3 +245,10 @@ def test_every_request_ends_in_exactly_one_counter(model, clock):
     assert (counters.finished, counters.returned_early) == (1 + 3 + 2, 2)
     assert (counters.cancelled, counters.expired, counters.failed) == (2, 2, 2)
     assert (counters.hopeless, counters.refused) == (1, 0)
+
+
+def test_a_beam_too_wide_for_the_batch_is_no_sign_of_a_full_queue(model, clock):
+    with Engine({"m": model}, Limits(batch_rows=4), clock) as engine:
+        with pytest.raises(InvalidRequest):
+            ask(engine, 1, options(beam_size=5))
+        assert (engine.counters.refused, engine.counters.submitted) == (0, 0)
