@@ -77,6 +77,18 @@ def test_the_score_of_what_was_pointed_at_is_what_its_search_said(shipped, name,
     assert same(shipped.pointing.ScoreTarget(scored, timeout=30).decoding, best.decoding)
 
 
+def test_triangles_put_into_the_order_that_models_know_score_as_the_answer_did(shipped):
+    request = FindDelaunayTriangulationRequest(points=CLOUD)
+    best = shipped.pointing.FindDelaunayTriangulation(request, timeout=30).hypotheses[0]
+    rank = {index: (CLOUD[index].x, CLOUD[index].y) for index in range(len(CLOUD))}
+    triangles = [sorted((found.a, found.b, found.c), key=rank.get) for found in best.triangles]
+    triangles.sort(key=lambda corners: [rank[corner] for corner in corners])
+    scored = PointingServiceScoreTargetRequest(
+        points=CLOUD, task=model_pb2.TASK_DELAUNAY, point_indices=[corner for three in triangles for corner in three]
+    )
+    assert same(shipped.pointing.ScoreTarget(scored, timeout=30).decoding, best.decoding)
+
+
 def test_a_better_translation_scores_better(shipped):
     texts = ["Ein Hund läuft durch das Gras.", "Ein Hund läuft durch das Haus.", "Haus das Hund durch.", "Gras"]
     scores = [score_text(shipped, SENTENCES[0], text).decoding.score for text in texts]
