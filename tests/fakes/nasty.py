@@ -10,8 +10,8 @@ from google.protobuf.message import Message
 MARK: Final = "#mark#"
 """Stands for bytes that are not UTF-8, which no message can be made to hold; see `not_utf8`."""
 
-WHOLE: Final = (0, -1, 1, 3, 10_000, 2**31 - 1, -(2**31))
-REAL: Final = (0.0, -0.0, -1.0, 5e-324, 0.5, 1e308, math.nan, math.inf, -math.inf)
+WHOLE: Final = (0, -1, 3, 10_000, 2**31 - 1, -(2**31))
+REAL: Final = (0.0, -1.0, 5e-324, 1e308, math.nan, math.inf, -math.inf)
 VALUES: Final[dict[int, tuple[Any, ...]]] = {
     FieldDescriptor.TYPE_INT32: WHOLE,
     FieldDescriptor.TYPE_INT64: (*WHOLE, 2**63 - 1, -(2**63)),
