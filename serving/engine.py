@@ -218,10 +218,12 @@ class Engine:
     def _run(self) -> None:
         """Take turns until told to stop, then fail whoever is left."""
         try:
-            while self._wait_for_work():
-                for lane in self._lanes.values():
-                    if lane.scheduler.busy:
-                        lane.turn()
+            while not self._halted:
+                busy = [lane for lane in self._lanes.values() if lane.scheduler.busy]
+                for lane in busy:
+                    lane.turn()
+                if not busy and not self._wait_for_work():
+                    break
         finally:
             with self._condition:
                 self._accepting = False

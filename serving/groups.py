@@ -98,7 +98,7 @@ class Groups:
 
     def next(self) -> Group:
         """Return the batch whose turn it is."""
-        return min(self._groups, key=lambda group: group.spent)
+        return self._groups[0] if len(self._groups) == 1 else min(self._groups, key=lambda group: group.spent)
 
     def stepped(self, group: Group, seconds: float) -> None:
         """Charge a batch for its step: a whole turn, or less where it is cheap beside the dearest."""

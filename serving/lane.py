@@ -1,6 +1,7 @@
 """One model at work: its queue, its running batches, and its turn: admit -> step -> select -> emit -> evict."""
 
 import logging
+import math
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -124,7 +125,8 @@ class Lane:
         self._groups.stepped(group, now - stepping)
         if finished:
             self._emit(finished)
-        self._return_best(now)
+        if self.scheduler.next_return < math.inf:
+            self._return_best(now)
         for number in self._streaming:
             if self._groups.of(number) is group.batch:
                 self._report(number)

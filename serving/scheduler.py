@@ -71,7 +71,7 @@ class Scheduler:
         self.rows = 0  # claimed by those running
         self._withdrawn: list[int] = []
         self._next_deadline = math.inf
-        self._next_return = math.inf  # the same of those that want their best by then
+        self.next_return = math.inf  # no deadline of those that want their best by then is nearer
 
     @property
     def busy(self) -> bool:
@@ -93,7 +93,7 @@ class Scheduler:
         if claim.deadline is not None:
             self._next_deadline = min(self._next_deadline, claim.deadline)
             if claim.return_best:
-                self._next_return = min(self._next_return, claim.deadline)
+                self.next_return = min(self.next_return, claim.deadline)
 
     def withdraw(self, request: int) -> None:
         """Note that nobody wants the answer any more; does nothing when the request is gone already."""
@@ -125,14 +125,14 @@ class Scheduler:
         Returns:
             them, nearest deadline first.
         """
-        if now + lead + each * len(self.running) < self._next_return:
+        if now + lead + each * len(self.running) < self.next_return:
             return []
         claims = self.waiting | self.running
         deadlines = {r: c.deadline for r, c in claims.items() if c.return_best and c.deadline is not None}
         nearest = sorted((r for r in deadlines if r in self.running), key=lambda r: deadlines[r])
         late = [place for place, r in enumerate(nearest) if deadlines[r] <= now + lead + each * place]
         due = nearest[: late[-1] + 1] if late else []
-        self._next_return = min((deadlines[r] for r in deadlines.keys() - set(due)), default=math.inf)
+        self.next_return = min((deadlines[r] for r in deadlines.keys() - set(due)), default=math.inf)
         return due
 
     def admit(self) -> list[int]:

@@ -54,7 +54,10 @@ class History:
     def _make_room(self, oldest: int) -> None:
         """Drop the columns before `oldest`, then add unused ones on the right."""
         used = self.turn - oldest
-        spare = ((0, 0), (0, used + SPARE_COLUMNS))
-        self._tokens = np.pad(self._tokens[:, oldest - self._first_turn :], spare)
-        self._log_probs = np.pad(self._log_probs[:, oldest - self._first_turn :], spare)
+        old, kept = self._tokens, slice(oldest - self._first_turn, self.turn - self._first_turn)
+        self._tokens = np.zeros((len(old), 2 * used + SPARE_COLUMNS), np.int64)
+        self._tokens[:, :used] = old[:, kept]
+        scores = np.zeros(self._tokens.shape, np.float32)
+        scores[:, :used] = self._log_probs[:, kept]
+        self._log_probs = scores
         self._first_turn = oldest
