@@ -53,7 +53,8 @@ class MarkovModel:
         rows = np.arange(len(log_prob))
         query_log_prob = log_prob[rows, inputs.query]
         log_prob[rows[:, None], inputs.banned] = -np.inf
-        candidate = np.argsort(-log_prob, axis=1, kind="stable")[:, : inputs.candidates]
+        first = np.where(np.isnan(log_prob), -np.inf, -log_prob)  # what is no number comes first, as torch.topk has it
+        candidate = np.argsort(first, axis=1, kind="stable")[:, : inputs.candidates]
         best = np.take_along_axis(log_prob, candidate, axis=1)
         weights = None
         if attention:

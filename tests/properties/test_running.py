@@ -1,4 +1,7 @@
-"""Continuous batching: whoever comes, whenever, and whoever leaves, an answer is the one its request would get alone."""
+"""Continuous batching: whoever comes, whenever, and whoever leaves, an answer is the one its request would get alone.
+
+Some chains break: what is no number fails the request that it was given to, and no other.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +19,13 @@ from tests.fakes.markov import SPECIAL, random_table, source
 from tests.fakes.wishes import KINDS, PIECES, Wish, random_wish
 
 VOCABULARY = len(PIECES)
-MODEL = GlancingModel([random_table(chain, VOCABULARY, levels=3 if chain % 2 else None) for chain in range(6)])
+SOUND = 6
+TABLES = [random_table(chain, VOCABULARY, levels=3 if chain % 2 else None) for chain in range(SOUND)]
+BROKEN = [TABLES[0].copy(), TABLES[1].copy()]
+BROKEN[0][4, 6] = np.nan  # of every token, as a softmax over one that is no number gives
+BROKEN[1][:, 5, 3] = np.inf
+MODEL = GlancingModel(TABLES + BROKEN)
+CHAINS = SOUND + len(BROKEN)
 LAST_ARRIVAL = 30
 
 
@@ -42,10 +51,10 @@ def wishes(seed: int, kinds: Sequence[str], share: float) -> Wish:
     return random_wish(random, VOCABULARY, beam_sizes=beams, lengths=lengths, kinds=kinds, share=share)
 
 
-def calls(kinds=KINDS, share=0.3):
+def calls(kinds=KINDS, share=0.3, chains=CHAINS):
     return st.builds(
         Call,
-        chain=st.integers(0, 5),
+        chain=st.integers(0, chains - 1),
         length=st.integers(1, 9),
         wish=st.builds(wishes, st.integers(0, 2**32 - 1), st.just(kinds), st.just(share)),
         arrival=st.integers(0, LAST_ARRIVAL),
@@ -125,7 +134,7 @@ def test_a_wide_plain_neighbour_does_not_change_an_answer_that_must_hold_phrases
 
 
 @settings(max_examples=60, deadline=None)
-@given(calls())
+@given(calls(chains=SOUND))
 def test_serving_alone_is_decoding(call):
     found = serve_alone(Call(call.chain, call.length, call.wish, 0, None, None)).hypotheses
     (expected,) = decode(MODEL, [call.source], call.wish.options, [call.wish.constraint])
