@@ -194,12 +194,13 @@ def random_wish(
 
 
 def _random_phrases(random: Random, meaningful: range, most: int) -> RequiredPhrases:
-    """Draw one to three phrases that have up to `most` tokens together."""
+    """Draw one to three phrases that have up to `most` tokens together; of two tokens alone, half of the time, that overlap."""
+    among = random.choice([list(meaningful), random.choices(meaningful, k=2)])
     phrases: list[Tokens] = []
     for _ in range(random.randint(1, 3)):
         room = most - sum(map(len, phrases))
         if room:
-            phrases.append(tuple(random.choice(meaningful) for _ in range(random.randint(1, min(3, room)))))
+            phrases.append(tuple(random.choice(among) for _ in range(random.randint(1, min(4, room)))))
     continuing = [token for token in CONTINUING if token in meaningful]
     return RequiredPhrases(tuple(dict.fromkeys(phrases)), tuple(random.choice([[], continuing])))
 
