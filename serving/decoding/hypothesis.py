@@ -25,7 +25,7 @@ class Hypothesis:
         token_log_probs: natural log of each token's probability given those before it, one a token.
         log_prob: their sum, accumulated in float64 from left to right.
         score: `log_prob`, with the repetition penalty, divided by the length penalty of `len(tokens)`, plus the coverage penalty;
-            hypotheses are ordered by it, those that ended in `eos` before the others.
+            hypotheses are ordered by it, those cut at the maximum length or in a dead end behind the others.
         finish_reason: why it ended.
         attention: (T, S) what each token's row looked at, cut to the request's own source; None when not asked for.
     """

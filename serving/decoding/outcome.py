@@ -45,6 +45,8 @@ def finish(search: Search, rows: Rows, own: slice) -> Finished | None:
 def stop(request: int, searches: Sequence[tuple[Search, slice]], rows: Rows) -> Finished:
     """Return the best that a request has found so far, between two steps; nothing before its first.
 
+    A live hypothesis is cut and stands by its score: what ended early because it is bad is no better for having ended.
+
     Args:
         request: its id.
         searches: its searches, several only where it has alternatives, each with its rows.
@@ -61,7 +63,8 @@ def stop(request: int, searches: Sequence[tuple[Search, slice]], rows: Rows) -> 
             _cut(search, rows, own.start + rank, (steps - 1, last[rank]), FinishReason.DEADLINE)
             for rank in _worth_cutting(search, own)
         ]
-        found += _answers(search, cut if steps else [])
+        best_first = sorted([*search.endings, *search.lost, *(cut if steps else [])], key=lambda ending: -ending.score)
+        found += [search.hypothesis(ending) for ending in best_first[: search.options.hypothesis_count]]
     return Finished(request, _best(found), steps)
 
 
@@ -115,9 +118,9 @@ def _cut(search: Search, rows: Rows, row: int, at: tuple[int, int], reason: Fini
 
 
 def _best(hypotheses: Sequence[Hypothesis]) -> tuple[Hypothesis, ...]:
-    """Order hypotheses: those that ended by score, then the others."""
-    ended = FinishReason.END_OF_SEQUENCE
-    return tuple(sorted(hypotheses, key=lambda found: (found.finish_reason is not ended, -found.score)))
+    """Order hypotheses: those that ended, or that only a deadline cut, by score; then the others."""
+    behind = (FinishReason.MAX_LENGTH, FinishReason.DEAD_END)
+    return tuple(sorted(hypotheses, key=lambda found: (found.finish_reason in behind, -found.score)))
 
 
 def _ended(searches: Sequence[Search]) -> list[tuple[float, list[int]]]:

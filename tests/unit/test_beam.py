@@ -244,3 +244,17 @@ def test_the_length_penalty_is_that_of_the_paper():
     assert length_penalty(7, 1.0) == 2.0
     assert length_penalty(20, 0.0) == 1.0
     assert length_penalty(19, 0.5) == 2.0
+
+
+def test_a_stopped_search_ranks_what_ended_beside_what_did_not():
+    """After one step: a, 0.9, lives and . , 0.1, has ended; the deadline's best is a."""
+    model = MarkovModel([first_order({BOS: {A: 0.9, EOS: 0.1}, A: {A: 1.0}}, VOCABULARY)])
+    encoded = model.encode([source()])
+    batch = SearchBatch(SPECIAL)
+    batch.add(0, 0, options(beam_size=2, hypothesis_count=2))
+    outputs, _ = model.step(batch.inputs(), encoded.memory, encoded.state)
+    assert batch.select(outputs) == []
+    best, other = batch.stop(0).hypotheses
+    assert (best.tokens, best.finish_reason) == ((A,), FinishReason.DEADLINE)
+    assert (other.tokens, other.finish_reason) == ((EOS,), FinishReason.END_OF_SEQUENCE)
+    assert batch.request_count == 0
