@@ -19,6 +19,8 @@ from tests.fakes.markov import FIRST, SPECIAL
 from tests.fakes.wishes import Tokens, Wish, completed_at, just_completed, missing
 
 LEAST_ATTENTION: Final = 1e-6
+BEHIND: Final = (FinishReason.MAX_LENGTH, FinishReason.DEAD_END)
+"""Hypotheses that ended so stand behind the others."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ class Naive:
         share = replace(options, beam_size=options.beam_size // options.hypothesis_count, hypothesis_count=1)
         for one in live:
             found += self._search([one], share, fork, steps)
-        return sorted(found, key=lambda h: (h.finish_reason is not FinishReason.END_OF_SEQUENCE, -h.score))
+        return sorted(found, key=lambda h: (h.finish_reason in BEHIND, -h.score))
 
     def _search(self, live: list[Live], options: DecodingOptions, first: int, steps: int | None) -> list[Hypothesis]:
         ended: list[Hypothesis] = []
@@ -183,11 +185,16 @@ class Naive:
     def _filled(
         self, ended: list[Hypothesis], cut: list[Live], reason: FinishReason, options: DecodingOptions
     ) -> list[Hypothesis]:
-        """Return the n best: first what ended, then what is cut; nothing that lacks a phrase where anything holds them all."""
+        """Return the n best: first what ended, then what is cut, or by score alone where only the deadline cuts.
+
+        Nothing that lacks a phrase comes where anything holds them all.
+        """
         best = sorted(ended, key=lambda hypothesis: -hypothesis.score)
         holding = [one for one in cut if not missing(options, one.tokens)]
         pieces = [self._hypothesis(one, reason, options) for one in (holding if holding or ended else cut)]
         pieces.sort(key=lambda hypothesis: -hypothesis.score)
+        if reason is FinishReason.DEADLINE:
+            return sorted(best + pieces, key=lambda hypothesis: -hypothesis.score)[: options.hypothesis_count]
         return (best + pieces)[: options.hypothesis_count]
 
     def _hypothesis(self, one: Live, reason: FinishReason, options: DecodingOptions) -> Hypothesis:

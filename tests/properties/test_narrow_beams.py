@@ -19,7 +19,7 @@ from serving.decoding.search import decode
 from serving.running import Admission, RunningBatch
 from tests.fakes.glancing import GlancingModel
 from tests.fakes.markov import SPECIAL, MarkovModel, random_table, source
-from tests.fakes.naive import Naive, Question
+from tests.fakes.naive import BEHIND, Naive, Question
 from tests.fakes.wishes import CONTINUING, PIECES, SEARCHED, missing, random_wish
 
 VOCABULARY = len(PIECES)
@@ -46,7 +46,7 @@ def seen(hypotheses: Sequence[Hypothesis], *, alternatives: bool) -> list[tuple[
     """Return all there is to hypotheses, in order; equally good alternatives come in the order in which they were over."""
     everything = [
         (
-            h.finish_reason is not FinishReason.END_OF_SEQUENCE,
+            h.finish_reason in BEHIND,
             -h.score,
             h.tokens,
             h.token_log_probs,
