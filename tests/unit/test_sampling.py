@@ -1,6 +1,7 @@
 """Samples that go different ways."""
 
 from collections import Counter
+from dataclasses import replace
 
 from serving.decoding.hypothesis import FinishReason
 from serving.decoding.options import DecodingOptions, Sampling
@@ -33,6 +34,18 @@ def test_samples_that_all_come_to_a_dead_end_are_each_answered_once():
     chain = first_order({BOS: {A: 1.0}, A: {B: 1.0}}, 6)
     [found] = decode(MarkovModel([chain]), [source()], options(5))
     assert [(h.tokens, h.finish_reason) for h in found] == [((A, B), FinishReason.DEAD_END)] * 5
+
+
+def test_a_sample_in_a_dead_end_after_the_last_token_is_cut_as_all_others_are():
+    chain = first_order({BOS: {A: 0.5, B: 0.5}, B: {EOS: 0.5, C: 0.5}}, 6)
+    [found] = decode(MarkovModel([chain]), [source()], replace(options(40), max_length=1))
+    counts = Counter((h.tokens, h.finish_reason) for h in found)
+    assert counts.keys() == {
+        ((A,), FinishReason.MAX_LENGTH),
+        ((B,), FinishReason.MAX_LENGTH),
+        ((B, EOS), FinishReason.END_OF_SEQUENCE),
+    }
+    assert counts.total() == 40
 
 
 def test_a_sample_in_a_dead_end_is_there_when_the_others_are_stopped():
