@@ -3,8 +3,11 @@
 from collections import Counter
 from dataclasses import replace
 
+import numpy as np
+
 from serving.decoding.hypothesis import FinishReason
 from serving.decoding.options import DecodingOptions, Sampling
+from serving.decoding.sampling import draw
 from serving.decoding.search import decode
 from serving.running import Admission, RunningBatch
 from tests.fakes.markov import SPECIAL, MarkovModel, first_order, source
@@ -58,3 +61,31 @@ def test_a_sample_in_a_dead_end_is_there_when_the_others_are_stopped():
     found = batch.stop(0).hypotheses
     assert Counter(h.tokens for h in found).keys() == {(A,), (B, C)}
     assert len(found) == 40
+
+
+def test_the_nucleus_is_the_fewest_tokens_that_have_the_share():
+    """Of four equally likely tokens two have exactly half."""
+    even = np.zeros((3, 4), np.float32)
+    nearly_one = np.array([0.0, 0.49, 0.999])
+    assert draw(even, nearly_one, Sampling(0, top_p=0.5)).tolist() == [0, 0, 1]
+    assert draw(even, nearly_one, Sampling(0, top_p=0.51)).tolist() == [0, 1, 2]
+    assert draw(even, nearly_one, Sampling(0, top_p=0.25)).tolist() == [0, 0, 0]
+    assert draw(even, nearly_one, Sampling(0)).tolist() == [0, 1, 3]
+
+
+def test_top_k_comes_before_the_nucleus_and_temperature_before_both():
+    log_prob = np.log(np.array([[0.4, 0.3, 0.2, 0.1]], np.float32))
+    last = np.array([0.999])
+    assert draw(log_prob, last, Sampling(0, top_k=2, top_p=0.6)).tolist() == [1], "0.4 is 0.57 of what is left"
+    assert draw(log_prob, last, Sampling(0, top_k=2, top_p=0.57)).tolist() == [0]
+    assert draw(log_prob, last, Sampling(0, top_p=0.5, temperature=0.1)).tolist() == [0], (
+        "0.4 is nearly all when sharpened"
+    )
+    assert draw(log_prob, last, Sampling(0, top_p=0.7, temperature=100.0)).tolist() == [2], (
+        "and a quarter when flattened"
+    )
+
+
+def test_a_zero_at_the_end_of_the_candidates_is_never_drawn():
+    log_prob = np.array([[0.0, -np.inf, -np.inf]], np.float32)
+    assert draw(log_prob, np.array([0.9999999999999999]), Sampling(0)).tolist() == [0]
