@@ -4,8 +4,8 @@
 
 For the shipped translation bundle and for one of random weights and full size (benchmarks/synthetic_bundle.py), which is made when
 it is not there yet. Repeats in which other programs took more than a tenth of the machine are taken again, up to as many again; the
-column `others` has the most that they took in those that count. The memory of 100,000 requests has a command of its own,
-`python -m benchmarks.memory_growth`.
+column `others` has the most that they took in those that count, and a verdict with a question mark wants a quieter machine. The
+memory of 100,000 requests has a command of its own, `python -m benchmarks.memory_growth`.
 """
 
 import functools
@@ -96,6 +96,11 @@ class Result:
     def summary(self) -> str:
         """Return that figure with its unit."""
         return figure(self.median, self.unit)
+
+    @property
+    def verdict(self) -> str:
+        """Say whether the target is met; with a question mark where others took so much that it may be otherwise."""
+        return ("yes" if self.met else "NO") + ("?" if self.others > QUIET else "")
 
     @property
     def detail(self) -> str:
@@ -199,8 +204,7 @@ def table(results: Iterable[Result]) -> Table:
     for result in results:
         spread = f"{figure(min(result.values))}..{figure(max(result.values))}"
         target = f"{'≤' if result.at_most else '≥'} {result.target:g} {result.unit}".strip()
-        met, others = "yes" if result.met else "NO", f"{100 * result.others:.0f} %"
-        figures = (result.summary, spread, target, met, others, result.detail)
+        figures = (result.summary, spread, target, result.verdict, f"{100 * result.others:.0f} %", result.detail)
         drawn.add_row(str(result.row), result.title, result.bundle, *figures)
     return drawn
 

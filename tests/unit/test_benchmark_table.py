@@ -44,7 +44,7 @@ def test_a_result_is_the_median_of_its_repeats():
     assert (result.median, result.met, result.parts) == (11.0, False, {"part": 22.0})
     assert result.others == pytest.approx(0.3)
     assert [next(iter(column.cells)) for column in table([result]).columns] == [
-        *("9", "something", "translation-en-de/1", "11.0 %", "9.000..30.0", "≤ 10 %", "NO", "30 %", "part 22.0")
+        *("9", "something", "translation-en-de/1", "11.0 %", "9.000..30.0", "≤ 10 %", "NO?", "30 %", "part 22.0")
     ]
 
 
