@@ -175,10 +175,13 @@ class SearchBatch:
         """
         layout, rows = self._layout, self._rows
         assert self._told is not None
-        for index in layout.attentive:
+        if layout.attentive:
             assert outputs.attention is not None
-            own = rows.of(index, layout.widest)
-            layout.searches[index].record(outputs.attention[own], rows.parent[own], own.start)
+            oldest = layout.searches[layout.attentive[0]].joined
+            rows.trail.record(rows.history.turn, outputs.attention, rows.parent, oldest)
+            for index in layout.covered:
+                own = rows.of(index, layout.widest)
+                layout.searches[index].cover(outputs.attention[own], rows.parent[own], own.start)
 
         # The beam of every search: the best K of all continuations, best first.             (searches, widest) from here on
         offered = offer(layout, rows, self._told, outputs, self._special)
@@ -318,14 +321,13 @@ class SearchBatch:
         search = layout.searches[index]
         row, choice = divmod(int(chosen.position.flat[place]), offered.candidate.shape[1])
         step = rows.history.turn - search.joined
-        rank = row - rows.of(index, layout.widest).start
-        score = search.score(float(chosen.total.flat[place]), step + 1, rank)
+        score = search.score(float(chosen.total.flat[place]), step + 1, row)
         search.ended += 1
         if score > search.threshold:
             tokens, log_probs = rows.history.of_row(row, search.joined)
             tokens.append(self._special.eos)
             log_probs.append(float(offered.log_prob[row, choice]))
-            search.offer(Ending(score, tokens, log_probs, FinishReason.END_OF_SEQUENCE, step, rank))
+            search.offer(Ending(score, tokens, log_probs, FinishReason.END_OF_SEQUENCE, step, row))
             layout.threshold[index] = search.threshold
 
     def _finish(self, over: BoolArray) -> list[Finished]:
@@ -360,7 +362,7 @@ class SearchBatch:
         for index in self._layout.forking:
             search, count = self._layout.searches[index], int(np.count_nonzero(kept[index]))
             if count and self._rows.history.turn - search.joined == len(search.options.prefix):
-                fork = Fork(count, [search.hypothesis(ending) for ending in search.endings])
+                fork = Fork(count, [search.hypothesis(ending, self._rows.trail) for ending in search.endings])
                 forks[index] = [search.alternative(fork) for _ in range(count)]
         return forks
 

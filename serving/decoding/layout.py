@@ -55,6 +55,7 @@ class Layout:
         unusual = [(i, search) for i, search in enumerate(searches) if search.unusual]
         self.constrained = [i for i, search in unusual if search.constraint is not None or search.phrases is not None]
         self.attentive = [i for i, search in unusual if search.attentive]
+        self.covered = [i for i, search in unusual if search.coverage is not None]
         self.penalised = [i for i, search in unusual if search.options.repetition_penalty != 1]
         self.patient = [i for i, search in unusual if search.options.patience is not None]
         self.forced = [i for i, search in unusual if search.forced]

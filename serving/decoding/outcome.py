@@ -24,13 +24,13 @@ def finish(search: Search, rows: Rows, own: slice) -> Finished | None:
     step = rows.history.turn - search.joined
     found: list[Hypothesis] = []
     if not search.faulty:
-        over_now = {ending.rank for ending in (*search.endings, *search.lost) if ending.step == step}
+        over_now = {ending.row for ending in (*search.endings, *search.lost) if ending.step == step}
         reason = FinishReason.MAX_LENGTH if step == search.options.max_length else FinishReason.DEAD_END
-        live = [rank for rank in _worth_cutting(search, own) if rank not in over_now]
         needed = len(search.endings) < search.options.hypothesis_count
-        found = _answers(
-            search, [_cut(search, rows, own.start + rank, (step, rank), reason) for rank in live] if needed else []
-        )
+        live = [row for row in _worth_cutting(search, own) if row not in over_now] if needed else []
+        cut = [_cut(search, rows, row, (step, row), reason) for row in live]
+        best_first = sorted([*search.lost, *cut], key=lambda ending: -ending.score)
+        found = _answers(search, rows, [*search.endings, *best_first])
     if search.fork is None:
         return Finished(search.request, tuple(found), step + 1)
     fork = search.fork
@@ -58,13 +58,9 @@ def stop(request: int, searches: Sequence[tuple[Search, slice]], rows: Rows) -> 
         steps = rows.history.turn - search.joined
         if search.fork is not None and number == 0:
             found += search.fork.found
-        last = (rows.parent[own] - search.start).tolist()  # where the rows were when attention was last recorded
-        cut = [
-            _cut(search, rows, own.start + rank, (steps - 1, last[rank]), FinishReason.DEADLINE)
-            for rank in _worth_cutting(search, own)
-        ]
-        best_first = sorted([*search.endings, *search.lost, *(cut if steps else [])], key=lambda ending: -ending.score)
-        found += [search.hypothesis(ending) for ending in best_first[: search.options.hypothesis_count]]
+        live = _worth_cutting(search, own) if steps else []
+        cut = [_cut(search, rows, row, (steps - 1, int(rows.parent[row])), FinishReason.DEADLINE) for row in live]
+        found += _answers(search, rows, sorted([*search.endings, *search.lost, *cut], key=lambda ending: -ending.score))
     return Finished(request, _best(found), steps)
 
 
@@ -76,7 +72,7 @@ def lose(search: Search, rows: Rows, own: slice, ranks: IntArray) -> None:
     step = rows.history.turn - search.joined
     if step < search.options.max_length:
         reason = FinishReason.DEAD_END
-        search.lost += [_cut(search, rows, own.start + rank, (step, rank), reason) for rank in ranks.tolist()]
+        search.lost += [_cut(search, rows, row, (step, row), reason) for row in (own.start + ranks).tolist()]
 
 
 def progress(searches: Sequence[Search], rows: Rows, own: slice) -> Progress:
@@ -94,27 +90,25 @@ def progress(searches: Sequence[Search], rows: Rows, own: slice) -> Progress:
     return Progress(tuple(best), certain)
 
 
-def _answers(search: Search, cut: Sequence[Ending]) -> list[Hypothesis]:
-    """Return a search's hypotheses: those that ended, then the best of those that were cut, up to the number asked for."""
-    best_first = sorted([*search.lost, *cut], key=lambda ending: -ending.score)
-    endings = [*search.endings, *best_first][: search.options.hypothesis_count]
-    return [search.hypothesis(ending) for ending in endings]
+def _answers(search: Search, rows: Rows, endings: Sequence[Ending]) -> list[Hypothesis]:
+    """Return a search's hypotheses, as many of `endings` as were asked for."""
+    return [search.hypothesis(ending, rows.trail) for ending in endings[: search.options.hypothesis_count]]
 
 
 def _worth_cutting(search: Search, own: slice) -> Sequence[int]:
     """Return the rows to be cut where too few hypotheses ended: those that hold all required phrases, if anything found does."""
+    live = range(own.start, own.stop)
     if search.phrases is None:
-        return range(own.stop - own.start)
-    holding = search.phrases.holding()
-    return holding if holding or search.endings else range(own.stop - own.start)
+        return live
+    holding = [own.start + rank for rank in search.phrases.holding()]
+    return holding if holding or search.endings else live
 
 
 def _cut(search: Search, rows: Rows, row: int, at: tuple[int, int], reason: FinishReason) -> Ending:
-    """Return a live hypothesis as it stands, without an end; `at` is the last step taken, and where its row was then."""
-    step, rank = at
+    """Return a live hypothesis as it stands, without an end; `at` is the last step taken, and which row it was then."""
     tokens, log_probs = rows.history.of_row(row, search.joined)
-    score = search.score(float(rows.log_prob[row]), len(tokens), rank)
-    return Ending(score, tokens, log_probs, reason, step, rank)
+    score = search.score(float(rows.log_prob[row]), len(tokens), at[1])
+    return Ending(score, tokens, log_probs, reason, *at)
 
 
 def _best(hypotheses: Sequence[Hypothesis]) -> tuple[Hypothesis, ...]:

@@ -61,7 +61,7 @@ class Ending:
         log_probs: one a token, the model's own.
         reason: why it ended.
         step: the request's step at which it ended, from 0.
-        rank: the row, counted within the request, that it was at that step.
+        row: which row of the whole batch it was at that step.
     """
 
     score: float
@@ -69,7 +69,7 @@ class Ending:
     log_probs: list[float]
     reason: FinishReason
     step: int
-    rank: int
+    row: int
 
 
 @dataclass
@@ -97,7 +97,7 @@ class Search:
         self.options = options
         self.constraint = constraint
         self.joined = 0  # the turn of its first step
-        self.start = 0  # its first row at the step before
+        self.start = 0  # its first row in the whole batch at the step before; kept where coverage is
         self.forced = options.forced
         self.candidates = options.candidates
         self.places = options.hypothesis_count if options.alternatives else options.beam_size
@@ -109,7 +109,7 @@ class Search:
         self.lost: list[Ending] = []  # samples that could not go on, each of which is an answer all the same
         self.threshold = -np.inf  # the worst score among them once there are n
         self.attentive = options.attention or options.coverage_penalty > 0
-        self.trail = AttentionTrail(source_length)
+        self.source_length = source_length
         self.coverage = Coverage(source_length) if options.coverage_penalty else None
         self.phrases = None if options.required is None else PhraseBeam(options.required, options)
         sampler = None if options.sampling is None else Sampler(options.sampling, options.beam_size)
@@ -137,32 +137,29 @@ class Search:
         """Return what the log-prob of a hypothesis of `length` tokens is divided by."""
         return length_penalty(length, self.options.length_penalty, self.options.length_normalization)
 
-    def score(self, log_prob: float, length: int, rank: int) -> float:
+    def score(self, log_prob: float, length: int, row: int) -> float:
         """Return the score of a hypothesis.
 
         Args:
             log_prob: its accumulated log-prob, penalties for repetition included.
             length: its tokens, `eos` included where it was produced; no token counts as one.
-            rank: its row at the last step, counted within the request.
+            row: which row of the whole batch it was at the last step.
         """
         score = log_prob / self.length_penalty(max(1, length))
         if self.coverage is None:
             return score
-        return score + self.coverage.penalty(rank, self.options.coverage_penalty, length)
+        return score + self.coverage.penalty(row - self.start, self.options.coverage_penalty, length)
 
-    def record(self, attention: FloatArray, parent: IntArray, start: int) -> None:
-        """Keep what the rows looked at in one step.
+    def cover(self, attention: FloatArray, parent: IntArray, start: int) -> None:
+        """Add up what the rows looked at in one step.
 
         Args:
             attention: (rows, S) of its own rows.
             parent: (rows,) int64, the row of the whole batch that each continues.
             start: the first of its rows in the whole batch.
         """
-        parent = parent - self.start
-        if self.options.attention:
-            self.trail.record(attention, parent)
-        if self.coverage is not None:
-            self.coverage.add(attention, parent)
+        assert self.coverage is not None
+        self.coverage.add(attention, parent - self.start)
         self.start = start
 
     def offer(self, ending: Ending) -> None:
@@ -173,11 +170,12 @@ class Search:
         if len(self.endings) == count:
             self.threshold = self.endings[-1].score
 
-    def hypothesis(self, ending: Ending) -> Hypothesis:
+    def hypothesis(self, ending: Ending, trail: AttentionTrail) -> Hypothesis:
         """Return an ending as the caller sees it."""
         attention = None
         if self.options.attention:
-            attention = self.trail.read(ending.step, ending.rank)[: len(ending.tokens)]
+            turn = self.joined + ending.step
+            attention = trail.read(self.joined, turn, ending.row, self.source_length)[: len(ending.tokens)]
         return Hypothesis(
             tuple(ending.tokens),
             tuple(ending.log_probs),
@@ -193,9 +191,8 @@ class Search:
         share = dataclasses.replace(
             options, beam_size=options.beam_size // options.hypothesis_count, hypothesis_count=1, alternatives=False
         )
-        other = Search(self.request, self.source, share, self.constraint, 0)
+        other = Search(self.request, self.source, share, self.constraint, self.source_length)
         other.joined, other.start = self.joined, self.start
-        other.trail = self.trail.copy()
         other.coverage = None if self.coverage is None else self.coverage.copy()
         other.fork = fork
         return other

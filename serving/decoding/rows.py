@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from serving.decoding.attention import AttentionTrail
 from serving.decoding.history import History
 from serving.decoding.step import FloatArray, IntArray
 
@@ -16,6 +17,7 @@ class Rows:
         parent: (R,) int64, the incoming row of the state that it continues.
         log_prob: (R,) float64, accumulated, with the penalties for repetition.
         history: all that it has chosen.
+        trail: what it looked at, where somebody wants to know.
     """
 
     def __init__(self) -> None:
@@ -24,6 +26,7 @@ class Rows:
         self.parent: IntArray = np.zeros(0, np.int64)
         self.log_prob: NDArray[np.float64] = np.zeros(0)
         self.history = History()
+        self.trail = AttentionTrail()
 
     def __len__(self) -> int:
         return len(self.token)
