@@ -1,7 +1,6 @@
 """What every answer shares, between the engine's words and the protos'."""
 
 import time
-from collections.abc import Iterator
 from typing import Any, Final, Protocol
 
 from google.protobuf.duration_pb2 import Duration
@@ -73,13 +72,20 @@ def requested_options(request: HasOptions) -> RequestedOptions:
 
 def decoding_of(task: Task, hypothesis: Hypothesis, seed: int | None = None) -> decoding_pb2.Decoding:
     """Return what the search says of a hypothesis; `seed` is what it was drawn with, if it was."""
-    return decoding_pb2.Decoding(
+    decoding = decoding_pb2.Decoding(
         score=hypothesis.score,
         log_prob=hypothesis.log_prob,
-        tokens=_tokens(task, hypothesis),
         finish_reason=FINISH_REASONS[hypothesis.finish_reason],
         seed=seed,
     )
+    pieces = task.pieces(hypothesis.tokens)
+    attention = [[]] * len(pieces) if hypothesis.attention is None else hypothesis.attention.tolist()
+    add = decoding.tokens.add  # in place: a list of messages would be copied one by one
+    for token, piece, log_prob, weights in zip(
+        hypothesis.tokens, pieces, hypothesis.token_log_probs, attention, strict=True
+    ):
+        add(id=token, piece=piece, log_prob=log_prob, attention=weights)
+    return decoding
 
 
 def reference_of(bundle: Bundle) -> decoding_pb2.ModelReference:
@@ -106,15 +112,6 @@ def _sampling(sampling: decoding_pb2.Sampling) -> RequestedSampling:
 def _given(message: Message, field: str) -> Any:
     """Return a field that may be unset; None where it is."""
     return getattr(message, field) if message.HasField(field) else None
-
-
-def _tokens(task: Task, hypothesis: Hypothesis) -> Iterator[decoding_pb2.Token]:
-    pieces = task.pieces(hypothesis.tokens)
-    for position, (token, piece, log_prob) in enumerate(
-        zip(hypothesis.tokens, pieces, hypothesis.token_log_probs, strict=True)
-    ):
-        weights = [] if hypothesis.attention is None else hypothesis.attention[position].tolist()
-        yield decoding_pb2.Token(id=token, piece=piece, log_prob=log_prob, attention=weights)
 
 
 def _duration(seconds: float) -> Duration:

@@ -52,7 +52,7 @@ class Tokenizer:
     @cached_property
     def vocabulary(self) -> tuple[str, ...]:
         """Return every id's piece."""
-        return tuple(self.pieces(range(self.size)))
+        return tuple(str(self._processor.id_to_piece(token)) for token in range(self.size))
 
     @cached_property
     def ids(self) -> Mapping[str, int]:
@@ -84,7 +84,7 @@ class Tokenizer:
 
     def pieces(self, ids: Sequence[int]) -> list[str]:
         """Return each id as text, `▁` standing for a space."""
-        return [str(self._processor.id_to_piece(token)) for token in ids]
+        return [self.vocabulary[token] for token in ids]
 
 
 def encode_text(text: str, tokenizer: Tokenizer, eos: int, limit: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
