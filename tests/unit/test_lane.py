@@ -79,6 +79,27 @@ def test_nothing_is_told_of_a_request_that_was_cancelled():
     assert len(said) <= count + 1, "the step under way may still tell of itself"
 
 
+def test_a_turn_of_another_batch_of_the_model_is_no_progress():
+    """Many short sources and a long one run in two batches: each request hears of its own steps alone."""
+    gate = GatedModel(MarkovModel([random_table(0, 9)]))
+    wanted = options(vocabulary_size=9, beam_size=8, max_length=20, min_length=8)
+    told = [[] for _ in range(8)]
+    with Engine({"m": gate}) as engine:
+
+        def ask_for(number: int, length: int):
+            return engine.submit("m", source(), wanted, source_length=length, on_progress=told[number].append)
+
+        tickets = [ask_for(number, 10) for number in range(6)]
+        while max(gate.rows, default=0) < 40:  # more than take anybody in
+            gate.wait_until_stepping()
+            gate.let_step()
+        tickets += [ask_for(number, 200) for number in range(6, 8)]
+        gate.let_step(1000)
+        answers = [ticket.future.result(WAIT_S) for ticket in tickets]
+    assert [len(said) for said in told] == [answer.step_count - 1 for answer in answers]
+    assert len(gate.rows) > answers[0].step_count + 1, "they were two batches"
+
+
 # ---- eviction
 
 
