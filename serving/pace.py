@@ -42,6 +42,8 @@ class Pace:
         self._least_step_s = _least(self._least_step_s, step_s)
         if since_last_turn_s is not None:
             self.turn_s = _mean(self.turn_s, since_last_turn_s)
+        elif not self.turn_s:  # the very first turn: the next will take about as long as its step
+            self.turn_s = step_s
 
     def answered(self, now: float, step_count: int, source_length: int) -> None:
         """Take in one answer that was searched for to its end."""

@@ -118,6 +118,14 @@ def test_the_best_so_far_comes_shortly_before_the_deadline(engine, clock):
     assert engine.load("m").running_rows == 0
 
 
+@pytest.mark.parametrize("after", [0.18, 0.19, 0.2, 0.22, 0.24])
+def test_the_very_first_request_gets_its_best_so_far_in_time_too(engine, clock, after):
+    """One step is over after 0.15 s, and a second one would be after 0.2."""
+    decoded = ask(engine, 0, options(1000), deadline=after, return_best=True).future.result(WAIT_S)
+    assert decoded.deadline_reached
+    assert clock.now < after
+
+
 def test_without_being_asked_for_the_best_so_far_is_not_given(engine, clock):
     measure(engine)
     with pytest.raises(Expired, match="passed before the answer was ready"):

@@ -69,17 +69,18 @@ def test_means_run():
     pace = Pace()
     for seconds in (0.1, 0.2):
         pace.encoded(seconds)
-        pace.stepped(0.0, 0.01, seconds)
+        pace.stepped(0.0, 0.02, seconds)
     assert pace.encode_s == pace.turn_s == pytest.approx(0.1 + WEIGHT * 0.1)
 
 
 def test_a_turn_after_a_rest_is_no_turn_time():
     pace = Pace()
     pace.stepped(0.0, 0.01, None)
-    assert pace.turn_s == 0
+    pace.stepped(0.0, 0.05, None)
+    assert pace.turn_s == 0.01, "all that is known after the first turn is its step"
     pace.stepped(0.0, 0.01, 0.02)
     pace.stepped(0.0, 0.01, None)
-    assert pace.turn_s == 0.02
+    assert pace.turn_s == pytest.approx(0.01 + WEIGHT * 0.01)
 
 
 def test_who_is_refused_may_come_again_when_half_of_the_queue_is_gone():
