@@ -24,7 +24,7 @@ from serving.decoding.options import DecodingOptions
 from serving.decoding.step import Model
 from serving.errors import Draining, Expired, Overloaded, UnknownModel
 from serving.lane import Counters, Lane
-from serving.request import Inputs, OnProgress, Request, Ticket
+from serving.request import Deliver, Inputs, OnProgress, Request, Ticket
 from serving.scheduler import Claim, Limits
 
 MOST_MADE: Final = 16
@@ -48,6 +48,7 @@ class Engine:
         models: Mapping[str, Model],
         limits: Limits | Mapping[str, Limits] | None = None,
         clock: Callable[[], float] = time.monotonic,
+        deliver: Deliver = lambda hand_over: hand_over(),
     ) -> None:
         """Make an engine that is not running yet.
 
@@ -55,7 +56,10 @@ class Engine:
             models: by key; nobody else may call them from now on.
             limits: one for every model, or by key; None takes the defaults of `Limits`.
             clock: seconds; deadlines are told in it.
+            deliver: calls the function it is given, at once or on another thread, which answers all requests that were over in one
+                turn; an event loop's call_soon_threadsafe wakes the loop once instead of once an answer.
         """
+        self._deliver = deliver
         self._limits = Limits() if limits is None else limits
         self._clock = clock
         self._numbers = itertools.count()
@@ -186,7 +190,14 @@ class Engine:
             )
 
     def _lane(self, model: Model, limits: Limits | None) -> Lane:
-        return Lane(model, limits or Limits(), self._clock, self._condition, self.counters)
+        return Lane(
+            model,
+            limits or Limits(),
+            clock=self._clock,
+            lock=self._condition,
+            counters=self.counters,
+            deliver=self._deliver,
+        )
 
     def _make_lane(self, key: str, make: Callable[[], Model]) -> Lane:
         """Add a lane for a model that is made of others; the oldest that nobody uses makes room.

@@ -12,7 +12,7 @@ from serving.decoding.step import Model
 from serving.errors import BeamstepError, Expired, ModelFault
 from serving.groups import Groups, length_class
 from serving.pace import Pace
-from serving.request import Request
+from serving.request import Decoded, Deliver, Request
 from serving.running import Admission, RunningBatch
 from serving.scheduler import Leavers, Limits, Scheduler
 
@@ -70,9 +70,11 @@ class Lane:
         self,
         model: Model,
         limits: Limits,
+        *,
         clock: Callable[[], float],
         lock: threading.Condition,
         counters: Counters,
+        deliver: Deliver,
     ) -> None:
         self.scheduler = Scheduler(limits)
         self.requests: dict[int, Request] = {}
@@ -81,6 +83,7 @@ class Lane:
         self._clock = clock
         self._lock = lock
         self._counters = counters
+        self._deliver = deliver
         self._groups = Groups()
         self._streaming: set[int] = set()  # running requests that are told of their progress
 
@@ -168,6 +171,7 @@ class Lane:
         with self._lock:
             for over in finished:
                 self.scheduler.finish(over.request)
+        answers: list[tuple[Request, Decoded]] = []
         for over in finished:
             if not over.hypotheses:
                 sentence = f"the model's log-probs are not numbers at step {over.step_count}"
@@ -178,7 +182,10 @@ class Lane:
             self._counters.returned_early += deadline_reached
             if not deadline_reached:
                 self.pace.answered(now, over.step_count, request.source_length)
-            request.answer(over.hypotheses, over.step_count, now, deadline_reached=deadline_reached)
+            decoded = request.decoded(over.hypotheses, over.step_count, now, deadline_reached=deadline_reached)
+            answers.append((request, decoded))
+        if answers:
+            self._deliver(lambda: _hand_over(answers))
 
     def _return_best(self, now: float) -> None:
         """Answer those whose deadline is near with their best so far: before the turn after this one could be too late."""
@@ -228,3 +235,8 @@ class Lane:
         self._streaming.discard(number)
         self._groups.left(number)
         return self.requests.pop(number)
+
+
+def _hand_over(answers: Sequence[tuple[Request, Decoded]]) -> None:
+    for request, decoded in answers:
+        request.answer(decoded)

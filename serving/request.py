@@ -16,6 +16,8 @@ from serving.errors import BeamstepError
 
 Inputs = Mapping[str, NDArray[np.generic]]
 """One source, as `Model.encode` takes it: no batch axis."""
+Deliver = Callable[[Callable[[], None]], object]
+"""Calls a function that hands over a turn's answers, there where they are awaited."""
 OnProgress = Callable[[Progress], None]
 """Told after every step how far a request has come, on the engine's thread: it must return at once and not raise."""
 
@@ -70,11 +72,11 @@ class Request:
     encode_began: float = 0.0
     encode_ended: float = 0.0
 
-    def answer(
+    def decoded(
         self, hypotheses: tuple[Hypothesis, ...], step_count: int, now: float, *, deadline_reached: bool
-    ) -> None:
-        """Give the submitter the answer, unless nobody waits for it any more."""
-        decoded = Decoded(
+    ) -> Decoded:
+        """Return the answer, with where its time went."""
+        return Decoded(
             hypotheses,
             self.encode_began - self.submitted,
             self.encode_ended - self.encode_began,
@@ -82,6 +84,9 @@ class Request:
             step_count,
             deadline_reached,
         )
+
+    def answer(self, decoded: Decoded) -> None:
+        """Give the submitter the answer, unless nobody waits for it any more."""
         with suppress(InvalidStateError):  # cancelled at the last moment
             self.future.set_result(decoded)
 

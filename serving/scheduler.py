@@ -23,7 +23,7 @@ class Limits:
     batch_rows: int = 256
     batch_sources: int = 64
     encode_sources: int = 8
-    encode_positions: int = 512
+    encode_positions: int = 256
 
     def __post_init__(self) -> None:
         assert min(vars(self).values()) >= 1

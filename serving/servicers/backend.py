@@ -1,6 +1,7 @@
 """What all servicers stand on: the registry, and the engine once the models are loaded."""
 
 import asyncio
+import threading
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
@@ -16,7 +17,7 @@ from serving.engine import Engine
 from serving.ensemble import Ensemble, Member, joint_inputs
 from serving.errors import Draining, InvalidRequest, UnknownModel
 from serving.registry import Registry
-from serving.request import Decoded, OnProgress
+from serving.request import Decoded, OnProgress, Ticket
 from serving.tasks.base import Plan, Source, Task
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -178,7 +179,7 @@ class Backend:
             on_progress=on_progress,
             make=None if alone else lambda: _ensemble(engine, asked.models),
         )
-        return await asyncio.wrap_future(ticket.future)
+        return await _answer(ticket)
 
     async def stream(
         self, asked: Asked[AnyTask, AnySource], context: Context
@@ -211,6 +212,30 @@ class Backend:
                 yield latest[0]
         finally:
             answer.cancel()
+
+
+async def _answer(ticket: Ticket) -> Decoded:
+    """Wait for an answer; cancelling this withdraws the request.
+
+    asyncio.wrap_future would wake the event loop again for an answer that is handed over on it.
+    """
+    loop, thread = asyncio.get_running_loop(), threading.get_ident()
+    done = asyncio.Event()
+
+    def note(_: object) -> None:
+        if threading.get_ident() == thread:
+            done.set()
+        else:
+            with suppress(RuntimeError):  # the event loop has closed: nobody is waiting
+                loop.call_soon_threadsafe(done.set)
+
+    ticket.future.add_done_callback(note)
+    try:
+        await done.wait()
+    except asyncio.CancelledError:
+        ticket.cancel()
+        raise
+    return ticket.future.result()
 
 
 def returns_best(request: NamesModel) -> bool:
