@@ -21,6 +21,8 @@ from serving.manifest import GraphSpec, TensorSpec
 CPU: Final = "CPUExecutionProvider"
 SOURCE_AXIS: Final = "N"
 RAGGED_AXIS: Final = "S"
+WARM_SOURCES: Final = 4
+"""How many sources are encoded together to warm up."""
 NEXT_STATE: Final = "next_"
 """The step's output `next_state.x` is its input `state.x` one step on: an ONNX graph cannot name both alike."""
 
@@ -145,13 +147,23 @@ class OnnxModel:
         )
 
     def warm_up(self) -> None:
-        """Encode and step once in every source bucket, so that no request pays for first-time allocations and plans."""
+        """Encode and step some sources with a beam each in every source bucket.
+
+        No request pays for first-time allocations and plans then, and the process has most of the memory that it will ever hold.
+        """
         vocabulary = self.bundle.manifest.vocabulary
-        one, none = np.zeros(1, dtype=np.int64), np.zeros((1, 0), dtype=np.int64)
+        source = np.arange(WARM_SOURCES)
+        beams = source.repeat(self.bundle.manifest.defaults.beam_size)
+        none = np.zeros((len(beams), 0), dtype=np.int64)
         for length in self.bundle.manifest.source_buckets:
-            encoded = self.encode([{spec.name: _blank(spec, length) for spec in self._encoder_inputs}])
-            first = StepInputs(one + vocabulary.bos, one, one, none, one + vocabulary.eos, candidates=1)
-            self.step(first, encoded.memory, encoded.state)
+            encoded = self.encode([{spec.name: _blank(spec, length) for spec in self._encoder_inputs}] * WARM_SOURCES)
+            first = np.full_like(beams, vocabulary.bos)
+            self.step(
+                StepInputs(first, beams, beams, none, first, candidates=1),
+                encoded.memory,
+                encoded.state,
+                attention=True,
+            )
 
 
 _MEMORY: Final = frozenset({"memory", "memory_mask"})
