@@ -207,22 +207,7 @@ class SearchBatch:
             assert chooser is not None
             chooser.keep(np.flatnonzero(kept[index]))
         forked = self._forks(kept) if layout.forking else {}
-        self._state_rows = len(rows)
-        if np.count_nonzero(kept) == kept.size:
-            places, position = layout.every_place, chosen.position.ravel()
-            token, total = token.ravel(), chosen.total.ravel()
-        else:
-            places = np.flatnonzero(kept)
-            position = chosen.position.take(places)
-            token, total = token.take(places), chosen.total.take(places)
-        rows.advance(
-            place=places,
-            row=position // offered.candidate.shape[1],
-            token=token,
-            total=total,
-            log_prob=offered.log_prob.take(position),
-            oldest=layout.oldest,
-        )
+        self._advance(offered, chosen, token, kept)
         if forked:
             self._fork(over, forked)
         elif np.count_nonzero(over):
@@ -336,6 +321,26 @@ class SearchBatch:
         indices = np.flatnonzero(over).tolist()
         answers = [outcome.finish(layout.searches[index], rows, rows.of(index, layout.widest)) for index in indices]
         return [answer for answer in answers if answer is not None]
+
+    def _advance(self, offered: Offer, chosen: Beams, token: IntArray, kept: BoolArray) -> None:
+        """Let the continuations that are kept, (searches, widest), be the rows of the next step."""
+        layout, rows = self._layout, self._rows
+        self._state_rows = len(rows)
+        if np.count_nonzero(kept) == kept.size:
+            places, position = layout.every_place, chosen.position.ravel()
+            token, total = token.ravel(), chosen.total.ravel()
+        else:
+            places = np.flatnonzero(kept)
+            position = chosen.position.take(places)
+            token, total = token.take(places), chosen.total.take(places)
+        rows.advance(
+            place=places,
+            row=position // offered.candidate.shape[1],
+            token=token,
+            total=total,
+            log_prob=offered.log_prob.take(position),
+            oldest=layout.oldest,
+        )
 
     # ---- who is in the batch
 
