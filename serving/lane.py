@@ -88,7 +88,7 @@ class Lane:
         self._streaming: set[int] = set()  # running requests that are told of their progress
 
     def turn(self) -> None:
-        """Take a turn; whatever goes wrong in it fails the requests of this batch, and the engine goes on."""
+        """Take a turn; whatever goes wrong in it fails this model's running requests, and the engine goes on."""
         try:
             self._turn()
         except Exception as error:
