@@ -54,15 +54,15 @@ def export(  # noqa: PLR0917 - typer makes options of them
 def _report(console: Console, folder: Path) -> None:
     manifest = load_bundle(folder).manifest
     size = sum(file.stat().st_size for file in folder.iterdir())
-    console.print(f"{folder}: {manifest.task}, {manifest.precision}, {size / 1e6:.2f} MB")
+    console.print(f"{folder}: {manifest.task}, {', '.join(manifest.graphs)}, {size / 1e6:.2f} MB")
     for line in _parity_lines(manifest):
         console.print(line)
 
 
 def _parity_lines(manifest: Manifest) -> list[str]:
     return [
-        f"parity on {report.provider}: largest tensor error {report.tensor_error:.1e}; of {report.inputs} held-back inputs "
-        f"{100 * report.greedy_identical:.1f} % greedy and {100 * report.beam_identical:.1f} % beam {report.beam_size} "
-        "answers are PyTorch's token by token"
-        for report in manifest.parity
+        f"{report.precision} on {report.provider}: largest tensor error {report.tensor_error:.1e}; of {tokens.inputs} held-back "
+        f"inputs {100 * tokens.identical:.1f} % beam {tokens.beam_size} answers are PyTorch's token by token"
+        for report in manifest.certificates
+        for tokens in report.tokens
     ]

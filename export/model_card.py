@@ -35,7 +35,7 @@ def _data(manifest: Manifest) -> str:
     return (
         "## Where it comes from\n\n"
         f"Recipe `{made.recipe}` with seed {made.seed}, code at commit `{made.git_commit}`, exported {made.created} with "
-        f"{', '.join(made.tool_versions)}. The weights are stored in {manifest.precision}.\n\n{table}\n\n"
+        f"{', '.join(made.tool_versions)}. Precisions: {', '.join(manifest.graphs)}.\n\n{table}\n\n"
         + "\n\n".join(("The licence of the data bounds what the model may be used for.", *made.notes))
     )
 
@@ -51,16 +51,17 @@ def _quality(manifest: Manifest) -> str:
 def _fidelity(manifest: Manifest) -> str:
     rows = (
         (
-            report.provider,
+            f"{report.precision} on {report.provider}",
             f"{report.tensor_error:.1e}",
-            str(report.inputs),
-            f"{100 * report.greedy_identical:.1f} %",
-            f"{100 * report.beam_identical:.1f} % (beam {report.beam_size})",
-            "none" if report.margin is None else f"{report.margin:.1e}",
+            *(
+                f"{100 * tokens.identical:.1f} % of {tokens.inputs} (beam {tokens.beam_size})"
+                for tokens in report.tokens
+            ),
+            "none" if report.tokens[0].largest_margin is None else f"{report.tokens[0].largest_margin:.1e}",
         )
-        for report in manifest.parity
+        for report in manifest.certificates
     )
-    names = ("provider", "largest tensor error", "inputs", "greedy identical", "beam identical", "margin")
+    names = ("precision and provider", "largest tensor error", "greedy identical", "beam identical", "margin")
     return (
         "## Fidelity\n\nThe graphs against PyTorch with the same weights: tensors on random shapes, and whole answers token by "
         "token on held-back inputs, alone and in a mixed batch. The margin is how much likelier PyTorch's token was, at most, "

@@ -9,16 +9,18 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 import numpy as np
+import onnxruntime
 from numpy.typing import NDArray
 
 from export.errors import ParityError
+from export.publish import now
 from export.sources import Source, random_source
 from serving.decoding.constraints import Constraint
 from serving.decoding.hypothesis import Hypothesis
 from serving.decoding.options import DecodingOptions
 from serving.decoding.search import decode
 from serving.decoding.step import Encoded, Model, StepInputs, StepOutputs, Tensors
-from serving.manifest import Manifest, ParityReport
+from serving.manifest import Certificate, Manifest, TokenAgreement
 from serving.tasks.options import RequestedOptions, resolve_options
 from serving.tasks.pointing import constraint_of
 
@@ -48,7 +50,7 @@ class Comparison:
 
 def check_parity(
     comparison: Comparison, sources: Sequence[Source], provider: str, progress: Callable[[str], None]
-) -> ParityReport:
+) -> Certificate:
     """Compare tensors and decodes.
 
     Args:
@@ -69,15 +71,23 @@ def check_parity(
     progress(f"decoding {len(sources)} held-back inputs with beam {beam_size}")
     beam = _compare_decodes(comparison, sources, beam_size)
     _check_share("beam", beam.identical)
-    return ParityReport(
+    return Certificate(
         provider=provider,
+        precision="fp32",
+        passed=True,
+        created=now(),
+        machine=f"onnxruntime=={onnxruntime.__version__}",
         tensor_shapes=SHAPES,
         tensor_error=error,
-        inputs=len(sources),
-        greedy_identical=greedy.identical,
-        beam_size=beam_size,
-        beam_identical=beam.identical,
-        margin=max(greedy.margins, default=None),
+        tokens=(
+            TokenAgreement(
+                beam_size=1,
+                inputs=len(sources),
+                identical=greedy.identical,
+                largest_margin=max(greedy.margins, default=None),
+            ),
+            TokenAgreement(beam_size=beam_size, inputs=len(sources), identical=beam.identical),
+        ),
     )
 
 

@@ -28,12 +28,12 @@ from export.torch_model import TorchModel
 from serving.bundle import load_bundle
 from serving.manifest import (
     TEXT_TARGETS,
+    Certificate,
     DataSource,
     DecodingDefaults,
     DecodingLimits,
     ImageSpec,
     Manifest,
-    ParityReport,
     Provenance,
     TaskName,
     TensorSpec,
@@ -112,17 +112,17 @@ def export_run(run: Run, settings: ExportSettings, progress: Callable[[str], Non
         )
         write_manifest(folder, manifest)
         report = _check(folder, model, sources, progress)
-        write_manifest(folder, manifest.model_copy(update={"parity": (report,)}))
+        write_manifest(folder, manifest.model_copy(update={"certificates": (report,)}))
     return published
 
 
 def _check(
     folder: Path, model: SequenceToSequence, sources: Sequence[Source], progress: Callable[[str], None]
-) -> ParityReport:
+) -> Certificate:
     """Load a bundle as a server does, and compare it with the model it was made from."""
     bundle = load_bundle(folder)
     candidate = OnnxModel(bundle, SessionConfig())
-    reference = TorchModel(model, bundle.manifest.graphs.encoder.inputs)
+    reference = TorchModel(model, bundle.manifest.graphs["fp32"].encoder.inputs)
     return check_parity(Comparison(bundle.manifest, reference, candidate), sources, candidate.provider, progress)
 
 
@@ -136,8 +136,7 @@ def build_manifest(
         version=settings.version,
         task=recipe.task,
         description=recipe.description,
-        precision=settings.precision,
-        graphs=graphs,
+        graphs={"fp32": graphs},
         tokenizers=tokenizers,
         vocabulary=vocabulary,
         image=_image(graphs),

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from serving.errors import BadBundle
 from serving.manifest import FORMAT, FileSpec, GraphSpec, Manifest
+from serving.old_formats import READERS
 
 MANIFEST_FILE = "manifest.json"
 
@@ -90,8 +91,11 @@ def _parse_manifest(path: Path, text: str) -> Manifest:
     except json.JSONDecodeError as error:
         raise BadBundle(f"{path}: not JSON: {error}") from None
     number = raw.get("format") if isinstance(raw, dict) else None
-    if number != FORMAT:
-        raise BadBundle(f"{path}: format: {number!r}; allowed: {FORMAT}. Export the bundle again with this version")
+    if isinstance(number, int) and number in READERS:
+        text = json.dumps(READERS[number](raw))
+    elif number != FORMAT:
+        readable = ", ".join(map(str, (*READERS, FORMAT)))
+        raise BadBundle(f"{path}: format: {number!r}; allowed: {readable}. Export the bundle again with this version")
     try:
         return Manifest.model_validate_json(text)
     except ValidationError as error:
@@ -102,8 +106,9 @@ def _parse_manifest(path: Path, text: str) -> Manifest:
 
 
 def _files(manifest: Manifest) -> list[GraphSpec | FileSpec]:
-    tokenizers = [spec for spec in (manifest.tokenizers.source, manifest.tokenizers.target) if spec is not None]
-    return [manifest.graphs.encoder, manifest.graphs.decoder_step, *tokenizers]
+    others = (manifest.tokenizers.source, manifest.tokenizers.target, manifest.references)
+    graphs = [spec for pair in manifest.graphs.values() for spec in (pair.encoder, pair.decoder_step)]
+    return [*graphs, *(spec for spec in others if spec is not None)]
 
 
 def _check_hash(path: Path, expected: str) -> None:

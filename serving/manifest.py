@@ -7,8 +7,11 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-FORMAT: Final = 1
-"""The format number this version writes and reads; it changes when an older reader would misread a bundle."""
+FORMAT: Final = 2
+"""The format number this version writes; it changes when an older reader would misread a bundle. serving/old_formats.py reads 1."""
+
+Precision = Literal["fp32", "int8", "fp16"]
+"""What the large products compute in: float32; 8-bit integers with fixed scales; or float16, for GPUs."""
 
 TaskName = Literal["translation", "captioning", "convex_hull", "delaunay", "tour"]
 TEXT_TARGETS: frozenset[TaskName] = frozenset({"translation", "captioning"})
@@ -52,7 +55,7 @@ class FileSpec(Part):
 
 
 class Graphs(Part):
-    """The two graphs of every bundle."""
+    """The two graphs of one precision."""
 
     encoder: GraphSpec
     decoder_step: GraphSpec
@@ -151,33 +154,77 @@ class QualityFigure(Part):
     command: str
 
 
-class ParityReport(Part):
-    """What the export was checked for before it was published, on one execution provider.
+class TokenAgreement(Part):
+    """How many answers are PyTorch's token by token.
 
-    Shares are from 0 to 1; an answer counts as identical when it is so alone and in a mixed batch. `margin` is how much
-    larger PyTorch's log-prob of its own token was, at most, where a greedy answer first differed; None when none did.
+    An input counts as identical when its answer is so alone and in a mixed batch. A margin is how much PyTorch preferred its own
+    answer where a differing one first leaves it, as a natural log: a rounding error leaves near-ties alone, a bug does not.
+    """
+
+    beam_size: int = Field(ge=1)
+    inputs: int = Field(ge=1)
+    identical: float = Field(ge=0, le=1)
+    largest_margin: float | None = None
+    median_margin: float | None = None
+
+
+class MetricChange(Part):
+    """The task's metric of PyTorch's answers and of these graphs' to the same held-back inputs; shares and BLEU in percent."""
+
+    metric: str
+    inputs: int = Field(ge=1)
+    pytorch: float
+    served: float
+
+
+class SpeedRatio(Part):
+    """How many times faster than fp32 a step of `rows` rows is, or an encoding of `sources`; run in turns in one process."""
+
+    rows: int | None = None
+    sources: int | None = None
+    times_faster: float = Field(gt=0)
+
+
+class Certificate(Part):
+    """What one precision was found to do on one execution provider, against PyTorch with the weights it was trained to.
+
+    Attributes:
+        provider: such as CPUExecutionProvider.
+        precision: which graphs of the bundle.
+        passed: whether serving may use them; `faults` says why not.
+        created: UTC, ISO 8601.
+        machine: processor, cores and the runtime's version.
+        tensor_shapes: how many random ragged shapes were compared, each over a few steps.
+        tensor_error: the largest difference of a log-prob or an attention weight from PyTorch's on them.
+        tokens: whole answers to held-back inputs, greedy and with a beam.
+        metric: before and after; None where no metric was asked for.
+        neighbours_error: the largest change of a row's log-prob that any number of other rows beside it made.
+        speed: against fp32 on the same machine in the same minute; empty where the bundle has no fp32 to compare with.
     """
 
     provider: str
+    precision: Precision
+    passed: bool
+    faults: tuple[str, ...] = ()
+    created: str
+    machine: str
     tensor_shapes: int = Field(ge=1)
     tensor_error: float = Field(ge=0)
-    inputs: int = Field(ge=1)
-    greedy_identical: float = Field(ge=0, le=1)
-    beam_size: int = Field(ge=1)
-    beam_identical: float = Field(ge=0, le=1)
-    margin: float | None = None
+    tokens: tuple[TokenAgreement, ...] = Field(min_length=1)
+    metric: MetricChange | None = None
+    neighbours_error: float | None = Field(default=None, ge=0)
+    speed: tuple[SpeedRatio, ...] = ()
 
 
 class Manifest(Part):
     """The whole of manifest.json."""
 
-    format: Literal[1] = FORMAT
+    format: Literal[2] = FORMAT
     name: PlainName
     version: PlainName
     task: TaskName
     description: str
-    precision: Literal["fp32", "int8", "fp16"]
-    graphs: Graphs
+    graphs: dict[Precision, Graphs] = Field(min_length=1)
     tokenizers: Tokenizers = Tokenizers()
     vocabulary: Vocabulary
     image: ImageSpec | None = None
@@ -186,7 +233,8 @@ class Manifest(Part):
     source_buckets: tuple[int, ...] = Field(min_length=1)
     provenance: Provenance
     quality: tuple[QualityFigure, ...] = ()
-    parity: tuple[ParityReport, ...] = ()
+    references: FileSpec | None = None
+    certificates: tuple[Certificate, ...] = ()
 
     @model_validator(mode="after")
     def _parts_fit_the_task(self) -> Self:

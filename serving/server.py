@@ -152,7 +152,7 @@ class Server:
     async def _add_services(self) -> None:
         server, backend, config = self._server, self._backend, self._config
         model_pb2_grpc.add_ModelServiceServicer_to_server(
-            ModelServicer(self._registry, config.session.providers[0]), server
+            ModelServicer(self._registry, config.session.providers[0], config.session.precision), server
         )
         if "translation" in self._services:
             translation_pb2_grpc.add_TranslationServiceServicer_to_server(TranslationServicer(backend), server)
@@ -175,7 +175,7 @@ class Server:
             model = self._open_model(bundle, self._config.session)
             model.warm_up()
             models[bundle.key] = model
-            logger.info("loaded %s (%s) in %.2f s", bundle.key, bundle.manifest.precision, time.monotonic() - began)
+            logger.info("loaded %s in %.2f s", bundle.key, time.monotonic() - began)
         return models
 
 

@@ -5,7 +5,8 @@ from typing import Final
 from beamstep.v1 import decoding_pb2, model_pb2
 from beamstep.v1.model_pb2_grpc import ModelServiceServicer
 from serving.errors import InvalidRequest
-from serving.manifest import DecodingDefaults, Manifest, TaskName
+from serving.manifest import DecodingDefaults, Manifest, Precision, TaskName
+from serving.precision import choose_precision
 from serving.registry import Registry
 from serving.servicers.backend import Context
 from serving.servicers.messages import reference_of
@@ -23,10 +24,11 @@ TASKS: Final[dict[TaskName, model_pb2.Task]] = {
 class ModelServicer(ModelServiceServicer):
     """Describes the loaded models."""
 
-    def __init__(self, registry: Registry, provider: str) -> None:
-        """Remember what to describe, and the execution provider that all sessions run on."""
+    def __init__(self, registry: Registry, provider: str, precision: Precision | None = None) -> None:
+        """Remember what to describe, and the execution provider and precision that sessions were asked to run in."""
         self._registry = registry
         self._provider = provider
+        self._precision = precision
 
     async def ListModels(
         self,
@@ -54,7 +56,7 @@ class ModelServicer(ModelServiceServicer):
             reference=reference_of(task.bundle),
             task=TASKS[manifest.task],
             description=manifest.description,
-            precision=manifest.precision,
+            precision=choose_precision(manifest, self._provider, self._precision),
             execution_provider=self._provider,
             default_options=_options(manifest.defaults),
             limits=model_pb2.ModelLimits(

@@ -29,11 +29,12 @@ def first_step(model: OnnxModel, rows: int, *, bans: int = 0) -> StepInputs:
 
 
 def test_the_bundle_states_that_it_gives_pytorchs_answers(exported):
-    (report,) = exported.bundle.manifest.parity
+    (report,) = exported.bundle.manifest.certificates
     assert report.provider == "CPUExecutionProvider"
-    assert report.inputs == len(exported.sources)
-    assert report.greedy_identical == report.beam_identical == 1
-    assert report.margin is None
+    for tokens in report.tokens:
+        assert tokens.inputs == len(exported.sources)
+        assert tokens.identical == 1
+        assert tokens.largest_margin is None
     assert report.tensor_error < 1e-4
 
 
@@ -111,7 +112,7 @@ def test_another_weight_is_found_out(exported):
     with torch.no_grad():
         matrix = max(other.decoder.parameters(), key=torch.numel)
         matrix[3:5] += 0.5
-    reference = TorchModel(other, exported.bundle.manifest.graphs.encoder.inputs)
+    reference = TorchModel(other, exported.bundle.manifest.graphs["fp32"].encoder.inputs)
     comparison = Comparison(exported.bundle.manifest, reference, exported.model)
     with pytest.raises(ParityError, match="PyTorch"):
         check_parity(comparison, exported.sources, "CPUExecutionProvider", print)
@@ -119,7 +120,7 @@ def test_another_weight_is_found_out(exported):
 
 def test_large_weights_are_stored_in_one_byte_each(exported):
     both_directions = 2 * SMALLEST  # two matrices that are too small may stand in one tensor
-    for spec in (exported.bundle.manifest.graphs.encoder, exported.bundle.manifest.graphs.decoder_step):
+    for spec in (exported.bundle.manifest.graphs["fp32"].encoder, exported.bundle.manifest.graphs["fp32"].decoder_step):
         graph = onnx.load(exported.bundle.path(spec)).graph
         sizes = {initializer.name: np.prod(initializer.dims) for initializer in graph.initializer}
         floats = [i.name for i in graph.initializer if i.data_type == onnx.TensorProto.FLOAT and len(i.dims) > 1]
@@ -129,7 +130,7 @@ def test_large_weights_are_stored_in_one_byte_each(exported):
 
 def test_the_convolutional_network_keeps_its_own_integers(export_family):
     captioning = export_family("captioning")
-    graph = onnx.load(captioning.bundle.path(captioning.bundle.manifest.graphs.encoder)).graph
+    graph = onnx.load(captioning.bundle.path(captioning.bundle.manifest.graphs["fp32"].encoder)).graph
     stored = [numpy_helper.to_array(i) for i in graph.initializer if i.data_type == onnx.TensorProto.UINT8 and i.dims]
     layers = [module for module in captioning.run.model.modules() if isinstance(module, QuantizedConvolution)]
     assert len(layers) == len(stored)
@@ -138,7 +139,10 @@ def test_the_convolutional_network_keeps_its_own_integers(export_family):
 
 
 def test_the_graphs_name_nothing_of_the_machine_they_were_made_on(translation):
-    for spec in (translation.bundle.manifest.graphs.encoder, translation.bundle.manifest.graphs.decoder_step):
+    for spec in (
+        translation.bundle.manifest.graphs["fp32"].encoder,
+        translation.bundle.manifest.graphs["fp32"].decoder_step,
+    ):
         content = translation.bundle.path(spec).read_bytes()
         assert b"/training/" not in content
         assert b"site-packages" not in content

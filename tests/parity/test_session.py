@@ -21,7 +21,7 @@ def altered(translation, tmp_path):
         shutil.copytree(translation.bundle.folder, folder)
         manifest = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
         change(folder, manifest)
-        for graph in manifest["graphs"].values():
+        for graph in manifest["graphs"]["fp32"].values():
             graph["sha256"] = sha256_of(folder / graph["file"])
         (folder / MANIFEST_FILE).write_text(json.dumps(manifest), encoding="utf-8")
         return OnnxModel(load_bundle(folder), SessionConfig())
@@ -31,7 +31,7 @@ def altered(translation, tmp_path):
 
 def test_an_input_of_another_name_is_refused(altered):
     def rename(folder, manifest):
-        manifest["graphs"]["encoder"]["inputs"][0]["name"] = "tokens"
+        manifest["graphs"]["fp32"]["encoder"]["inputs"][0]["name"] = "tokens"
 
     with pytest.raises(BadBundle, match=r"encoder.onnx: its inputs .* source_tokens: .* only in the graph; tokens: "):
         altered(rename)
@@ -39,7 +39,7 @@ def test_an_input_of_another_name_is_refused(altered):
 
 def test_an_output_of_another_dtype_is_refused(altered):
     def retype(folder, manifest):
-        manifest["graphs"]["decoder_step"]["outputs"][1]["dtype"] = "float32"
+        manifest["graphs"]["fp32"]["decoder_step"]["outputs"][1]["dtype"] = "float32"
 
     with pytest.raises(
         BadBundle, match=r"decoder_step.onnx: its outputs .* candidate: int64\[\?, \?\] only in the graph"
@@ -49,7 +49,7 @@ def test_an_output_of_another_dtype_is_refused(altered):
 
 def test_an_axis_said_to_be_fixed_that_is_free_is_refused(altered):
     def fix(folder, manifest):
-        manifest["graphs"]["decoder_step"]["inputs"][0]["axes"] = [4]
+        manifest["graphs"]["fp32"]["decoder_step"]["inputs"][0]["axes"] = [4]
 
     with pytest.raises(BadBundle, match=r"token: int64\[4\] only in the manifest"):
         altered(fix)

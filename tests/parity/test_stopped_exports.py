@@ -24,7 +24,7 @@ def graphs_of(monkeypatch, translation):
 
     def use(change: float) -> None:
         def load(*ignored: object) -> Graphs:
-            specs = translation.bundle.manifest.graphs
+            specs = translation.bundle.manifest.graphs["fp32"]
             encoder, step = (onnx.load(translation.bundle.path(spec)) for spec in (specs.encoder, specs.decoder_step))
             size = translation.bundle.manifest.vocabulary.size
             bias = next(i for i in step.graph.initializer if list(i.dims) == [size])
@@ -88,6 +88,6 @@ def test_the_command_reports_what_it_published(graphs_of, translation, tmp_path)
         application, [str(run), "--output", str(tmp_path / "models"), "--inputs", "3", "--threads", "1"]
     )
     assert result.exit_code == 0, result.output
-    assert "translation, int8" in result.output
+    assert "translation, fp32" in result.output
     assert "100.0 % greedy" in result.output
     assert (tmp_path / "models/reverse/1/manifest.json").is_file()

@@ -39,10 +39,10 @@ def test_a_folder_without_a_manifest_is_no_bundle(tmp_path):
         load_bundle(tmp_path)
 
 
-@pytest.mark.parametrize("number", [0, 2, "1", None])
+@pytest.mark.parametrize("number", [0, 3, "1", None])
 def test_an_unknown_format_number_is_said_with_the_one_allowed(folder, number):
     change_manifest(folder, format=number)
-    with pytest.raises(BadBundle, match=r"manifest.json: format: .*; allowed: 1"):
+    with pytest.raises(BadBundle, match=r"manifest.json: format: .*; allowed: 1, 2"):
         load_bundle(folder)
 
 
@@ -68,9 +68,9 @@ def test_every_fault_of_a_manifest_is_named(folder):
 
 def test_a_file_name_that_leaves_the_folder_is_refused(folder):
     manifest = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
-    manifest["graphs"]["encoder"]["file"] = "../encoder.onnx"
+    manifest["graphs"]["fp32"]["encoder"]["file"] = "../encoder.onnx"
     change_manifest(folder, **manifest)
-    with pytest.raises(BadBundle, match=r"graphs.encoder.file"):
+    with pytest.raises(BadBundle, match=r"graphs.fp32.encoder.file"):
         load_bundle(folder)
 
 
@@ -96,3 +96,26 @@ def test_a_folder_without_bundles_is_refused(tmp_path):
 
 def test_versions_are_ordered_as_people_do():
     assert sorted(["10", "2", "1.10", "1.9", "1"], key=version_order) == ["1", "1.9", "1.10", "2", "10"]
+
+
+def test_a_shipped_bundle_of_format_1_is_read_as_float32_with_its_parity_as_a_certificate(tmp_path):
+    manifest = write_bundle(tmp_path, "tour").manifest.model_dump(mode="json")
+    pair = manifest["graphs"].pop("fp32")
+    parity = {
+        "provider": "CPUExecutionProvider",
+        "tensor_shapes": 8,
+        "tensor_error": 1e-5,
+        "inputs": 200,
+        "greedy_identical": 1.0,
+        "beam_size": 5,
+        "beam_identical": 0.995,
+        "margin": None,
+    }
+    dropped = {key: manifest[key] for key in manifest if key not in {"references", "certificates"}}
+    old = dropped | {"format": 1, "graphs": pair, "precision": "int8", "parity": [parity]}
+    (tmp_path / "tour" / "1" / MANIFEST_FILE).write_text(json.dumps(old), encoding="utf-8")
+    read = load_bundle(tmp_path / "tour" / "1").manifest
+    assert set(read.graphs) == {"fp32"}
+    (certificate,) = read.certificates
+    assert (certificate.precision, certificate.passed) == ("fp32", True)
+    assert [tokens.identical for tokens in certificate.tokens] == [1.0, 0.995]
