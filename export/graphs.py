@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from training.models.base import Decoder, Encoder, Memory, State
 from training.models.convolution import QuantizedConvolution
-from training.models.recurrent import BidirectionalLayer
+from training.models.recurrent import RecurrentLayer
 
 Axes = Mapping[str, tuple[str, ...]]
 """The inputs in their order, each with the letters of its leading free axes."""
@@ -139,16 +139,20 @@ def _flat(encoded: tuple[Memory, State]) -> EncoderOutputs:
 
 
 class RecurrentOperator(nn.Module):
-    """A bidirectional layer as one ONNX operator with `sequence_lens`; only for tracing, it computes nothing in PyTorch.
+    """A recurrent layer as one ONNX operator with `sequence_lens`; only for tracing, it computes nothing in PyTorch.
 
     A Python loop over time would freeze the source length into the graph.
     """
 
-    def __init__(self, layer: BidirectionalLayer) -> None:
+    def __init__(self, layer: RecurrentLayer) -> None:
         super().__init__()
         cell = layer.forward_cell
         self.operator = cell.onnx_operator
+        self.attributes: dict[str, Any] = {"hidden_size": cell.hidden_size, "direction": layer.direction}
+        self.attributes |= cell.onnx_attributes
         self.hidden_size = cell.hidden_size
+        self.directions = len(layer.cells)
+        self.states = len(cell.state_names)
         weights = layer.onnx_weights()
         self.input_weight: Tensor
         self.recurrent_weight: Tensor
@@ -157,25 +161,20 @@ class RecurrentOperator(nn.Module):
             self.register_buffer(name, tensor.contiguous())
 
     def forward(self, inputs: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Stand for `BidirectionalLayer.forward`: inputs (N, S, I) and mask (N, S) to (N, S, 2H) and (N, 2H)."""
-        batch, length, size = inputs.shape[0], inputs.shape[1], self.hidden_size
+        """Stand for `RecurrentLayer.forward`: inputs (N, S, I) and mask (N, S) to (N, S, D * H) and (N, D * H)."""
+        batch, length, directions, size = inputs.shape[0], inputs.shape[1], self.directions, self.hidden_size
         lengths = mask.sum(1).to(torch.int32)
-        attributes: dict[str, Any] = {"hidden_size": size, "direction": "bidirectional"}
-        if self.operator == "GRU":
-            attributes["linear_before_reset"] = 0  # the reset gate before the recurrent product
-        elif self.operator == "LSTM":
-            attributes["input_forget"] = 0
-        shapes = [[length, 2, batch, size], [2, batch, size], [2, batch, size]][: 3 if self.operator == "LSTM" else 2]
+        shapes = [[length, directions, batch, size], *([[directions, batch, size]] * self.states)]
         outputs, last, *_ = torch.onnx.ops.symbolic_multi_out(
             self.operator,
             (inputs.transpose(0, 1), self.input_weight, self.recurrent_weight, self.bias, lengths),
-            attributes,
+            self.attributes,
             dtypes=tuple(inputs.dtype for _ in shapes),
             shapes=shapes,
             version=14,
         )
-        outputs = outputs.permute(2, 0, 1, 3).reshape(batch, length, 2 * size)  # from (S, 2, N, H)
-        return outputs, last.transpose(0, 1).reshape(batch, 2 * size)  # from (2, N, H)
+        outputs = outputs.permute(2, 0, 1, 3).reshape(batch, length, directions * size)  # from (S, D, N, H)
+        return outputs, last.transpose(0, 1).reshape(batch, directions * size)  # from (D, N, H)
 
 
 class DequantizingConvolution(QuantizedConvolution):
@@ -201,7 +200,7 @@ def with_operators(encoder: Encoder) -> Encoder:
     """Return a copy of an encoder in which ONNX operators stand for the modules that tracing would take apart."""
     copied = copy.deepcopy(encoder)
     for name, module in list(copied.named_modules()):
-        if isinstance(module, BidirectionalLayer):
+        if isinstance(module, RecurrentLayer):
             copied.set_submodule(name, RecurrentOperator(module))
         elif isinstance(module, QuantizedConvolution):
             copied.set_submodule(name, DequantizingConvolution.of(module))

@@ -37,6 +37,17 @@ def gru_step(cell: Cell, x: np.ndarray, state: Arrays) -> Arrays:
     return {"hidden": z * h + (1 - z) * n}
 
 
+def gru_reset_after_step(cell: Cell, x: np.ndarray, state: Arrays) -> Arrays:
+    (w_z, u_z, b_z), (w_r, u_r, b_r), (w_h, u_h, b_h) = gate_blocks(cell)
+    *none, b_u = cell.recurrent_bias().detach().double().numpy().reshape(3, HIDDEN)
+    assert not np.any(none)
+    h = state["hidden"]
+    z = logistic(x @ w_z.T + h @ u_z.T + b_z)
+    r = logistic(x @ w_r.T + h @ u_r.T + b_r)
+    n = np.tanh(x @ w_h.T + b_h + r * (h @ u_h.T + b_u))
+    return {"hidden": z * h + (1 - z) * n}
+
+
 def lstm_step(cell: Cell, x: np.ndarray, state: Arrays) -> Arrays:
     sums = [x @ w.T + state["hidden"] @ u.T + b for w, u, b in gate_blocks(cell)]
     i, o, f, g = logistic(sums[0]), logistic(sums[1]), logistic(sums[2]), np.tanh(sums[3])
@@ -44,13 +55,15 @@ def lstm_step(cell: Cell, x: np.ndarray, state: Arrays) -> Arrays:
     return {"hidden": o * np.tanh(c), "cell": c}
 
 
-EQUATIONS = {"rnn": rnn_step, "gru": gru_step, "lstm": lstm_step}
+EQUATIONS = {"rnn": rnn_step, "gru": gru_step, "gru_reset_after": gru_reset_after_step, "lstm": lstm_step}
 
 
 def random_cell(kind: CellKind) -> Cell:
     torch.manual_seed(1)
     cell = CELLS[kind](INPUT, HIDDEN)
-    torch.nn.init.normal_(cell.bias)
+    for parameter in cell.parameters():
+        if parameter.ndim == 1:
+            torch.nn.init.normal_(parameter)
     return cell
 
 
@@ -86,6 +99,22 @@ def test_the_gru_s_gradient_is_that_of_its_finite_differences() -> None:
     inputs = torch.randn(BATCH, INPUT, dtype=torch.float64, requires_grad=True)
     hidden = torch.randn(BATCH, HIDDEN, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda x, h: cell.step(cell.project(x), {"hidden": h})["hidden"], (inputs, hidden))
+
+
+def test_the_gru_that_resets_after_the_product_is_torchs() -> None:
+    cell = random_cell("gru_reset_after")
+    torchs = torch.nn.GRUCell(INPUT, HIDDEN)
+    ours = {
+        "weight_ih": cell.input_weight,
+        "weight_hh": cell.recurrent_weight(),
+        "bias_ih": cell.bias,
+        "bias_hh": cell.recurrent_bias(),
+    }
+    swapped = {name: weights.chunk(3) for name, weights in ours.items()}  # z r h; torch's order is r z n
+    torchs.load_state_dict({name: torch.cat([r, z, n]) for name, (z, r, n) in swapped.items()})
+    inputs, state = torch.randn(BATCH, INPUT), random_state(cell)
+    expected = torchs(inputs, state["hidden"])
+    torch.testing.assert_close(cell.step(cell.project(inputs), state)["hidden"], expected, atol=1e-6, rtol=0)
 
 
 def test_an_lstm_remembers_at_first() -> None:

@@ -38,7 +38,7 @@ def test_every_packaged_recipe_is_right_and_named_as_its_file(name: str) -> None
         ("problem.lettters", "ab", ["problem.reverse.lettters: unknown key", "letters, max_length"]),
         ("training.steps", -3, ["training.steps: given -3", "greater than or equal to 1"]),
         ("training.steps", "many", ["training.steps: given 'many'", "valid integer"]),
-        ("model.cell", "qrnn", ["model.translation.cell: given 'qrnn'", "'rnn', 'gru' or 'lstm'"]),
+        ("model.cell", "qrnn", ["model.translation.cell: given 'qrnn'", "'gru_reset_after' or 'lstm'"]),
         ("problem.kind", "revers", ["problem: given", "'revers'", "'reverse', 'translation'"]),
         ("training.schedule.peak", 0, ["training.schedule.peak: given 0", "greater than 0"]),
         ("name", "a/b", ["name: given 'a/b'"]),

@@ -4,6 +4,7 @@ Gates stand in ONNX's order (z r h; i o f c), so that the RNN, GRU and LSTM oper
 """
 
 import math
+from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from training.models.base import State
 
-CellKind = Literal["rnn", "gru", "lstm"]
+CellKind = Literal["rnn", "gru", "gru_reset_after", "lstm"]
 
 
 class Cell(nn.Module):
@@ -20,6 +21,7 @@ class Cell(nn.Module):
     Attributes:
         gates: how many blocks of H rows the weights have.
         onnx_operator: the ONNX operator that runs the same equations over a sequence.
+        onnx_attributes: what the operator must be told so that they are the same.
         state_names: its state tensors, (B, H) float32 each; the first is the output.
         input_weight: (gates * H, I).
         bias: (gates * H,), added to the input product.
@@ -27,6 +29,7 @@ class Cell(nn.Module):
 
     gates: ClassVar[int]
     onnx_operator: ClassVar[Literal["RNN", "GRU", "LSTM"]]
+    onnx_attributes: ClassVar[Mapping[str, int]] = {}
     state_names: ClassVar[tuple[str, ...]] = ("hidden",)
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
@@ -53,6 +56,10 @@ class Cell(nn.Module):
     def recurrent_weight(self) -> Tensor:
         """Return the recurrent weights (gates * H, H), gates in ONNX's order."""
         raise NotImplementedError
+
+    def recurrent_bias(self) -> Tensor:
+        """Return what is added to the recurrent product (gates * H,): 0 in the cells whose `bias` does it all."""
+        return torch.zeros_like(self.bias)
 
     def initial_state(self, batch_size: int) -> State:
         """Return zeros."""
@@ -89,6 +96,7 @@ class GRUCell(Cell):
 
     gates = 3
     onnx_operator = "GRU"
+    onnx_attributes: ClassVar[Mapping[str, int]] = {"linear_before_reset": 0}
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__(input_size, hidden_size)
@@ -108,6 +116,45 @@ class GRUCell(Cell):
         return torch.cat([self.recurrent_gates, self.recurrent_candidate])
 
 
+class GRUResetAfterCell(Cell):
+    """The GRU of cuDNN and torch.nn.GRU, the reset gate after the recurrent product (ONNX: linear_before_reset = 1).
+
+    z = s(W_z x + U_z h + b_z)
+    r = s(W_r x + U_r h + b_r)
+    n = tanh(W_h x + b_h + r * (U_h h + b_u))
+    h' = z * h + (1 - z) * n
+
+    All three recurrent products are one. b_u stands within the reset, so it cannot be one with b_h.
+    """
+
+    gates = 3
+    onnx_operator = "GRU"
+    onnx_attributes: ClassVar[Mapping[str, int]] = {"linear_before_reset": 1}
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__(input_size, hidden_size)
+        self.recurrent = self._recurrent(3)  # U_z, U_r, U_h
+        self.candidate_bias = nn.Parameter(torch.zeros(hidden_size))  # b_u
+
+    def step(self, projected: Tensor, state: State) -> State:
+        """Advance one step."""
+        hidden, size = state["hidden"], self.hidden_size
+        for_gates, for_candidate = torch.split(projected, [2 * size, size], -1)
+        product = nn.functional.linear(hidden, self.recurrent)
+        to_gates, to_candidate = torch.split(product, [2 * size, size], -1)
+        update, reset = torch.sigmoid(for_gates + to_gates).chunk(2, -1)
+        candidate = torch.tanh(for_candidate + reset * (to_candidate + self.candidate_bias))
+        return {"hidden": candidate + update * (hidden - candidate)}
+
+    def recurrent_weight(self) -> Tensor:
+        """Return U_z, U_r, U_h as (3 H, H)."""
+        return self.recurrent
+
+    def recurrent_bias(self) -> Tensor:
+        """Return 0, 0, b_u as (3 H,)."""
+        return nn.functional.pad(self.candidate_bias, (2 * self.hidden_size, 0))
+
+
 class LSTMCell(Cell):
     """Hochreiter and Schmidhuber 1997 with forget gates (Gers et al. 2000).
 
@@ -120,6 +167,7 @@ class LSTMCell(Cell):
 
     gates = 4
     onnx_operator = "LSTM"
+    onnx_attributes: ClassVar[Mapping[str, int]] = {"input_forget": 0}
     state_names = ("hidden", "cell")
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
@@ -142,4 +190,9 @@ class LSTMCell(Cell):
         return self.recurrent
 
 
-CELLS: dict[CellKind, type[Cell]] = {"rnn": RNNCell, "gru": GRUCell, "lstm": LSTMCell}
+CELLS: dict[CellKind, type[Cell]] = {
+    "rnn": RNNCell,
+    "gru": GRUCell,
+    "gru_reset_after": GRUResetAfterCell,
+    "lstm": LSTMCell,
+}
