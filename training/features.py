@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import track
 from torch import nn
 
-from training.models.mobilenet import IMAGE_SIZE
+from training.models.image_network import IMAGE_SIZE
 
 Pixels = npt.NDArray[np.uint8]
 Features = npt.NDArray[np.float16]

@@ -4,6 +4,7 @@ Sandler et al. 2018, "MobileNetV2: Inverted Residuals and Linear Bottlenecks" (a
 the names of the weight file (torchvision's), so loading is `load_state_dict`.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from training.models.convolution import QuantizedConvolution
+from training.models.image_network import ImageNetwork
 
-IMAGE_SIZE = 224
 GRID_SIZE = 7
 FEATURE_SIZE = 1280
 CLASS_COUNT = 1001
@@ -63,11 +64,11 @@ class InvertedResidual(nn.Module):
         return image + result if self.has_shortcut else result
 
 
-class MobileNetV2(nn.Module):
-    """The convolutional part: a photo to 7 x 7 cells of 1280 features."""
+class MobileNetV2(ImageNetwork):
+    """The convolutional part: a photo to 7 x 7 cells of 1280 features in 0..6; pixels are (x - 128) / 128."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(FEATURE_SIZE, mean=(128, 128, 128), deviation=(128, 128, 128))
         layers: list[nn.Module] = [convolution_relu6(3, 32, kernel=3, stride=2)]
         channels = 32
         for plan in PLAN:
@@ -78,19 +79,14 @@ class MobileNetV2(nn.Module):
         layers.append(convolution_relu6(channels, FEATURE_SIZE, kernel=1))
         self.features = nn.Sequential(*layers)
 
-    def forward(self, image: Tensor) -> Tensor:
-        """Return the last feature map.
+    def grid(self, image: Tensor) -> Tensor:
+        """See ImageNetwork."""
+        features: Tensor = self.features(image)
+        return features
 
-        Args:
-            image: (N, 224, 224, 3) uint8 RGB.
-
-        Returns:
-            (N, 49, 1280) float32 in 0..6, cells from left to right, then from top to bottom.
-        """
-        normalised = (image.to(torch.float32) - 128) / 128
-        # One image may come with strides that claim either layout; ONNX has only the contiguous one.
-        grid: Tensor = self.features(normalised.permute(0, 3, 1, 2).contiguous())  # (N, 1280, 7, 7)
-        return grid.flatten(2).transpose(1, 2)
+    def last_stage(self) -> Sequence[nn.Module]:
+        """Return nothing: integers are not trained."""
+        return []
 
 
 class MobileNetV2Classifier(MobileNetV2):
