@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Final, cast
 import torch
 from torch import Tensor, nn
 
+from export.folding import fold_normalisation
 from training.models.base import Decoder, Encoder, Memory, State
 from training.models.convolution import QuantizedConvolution
 from training.models.recurrent import RecurrentLayer
@@ -197,8 +198,12 @@ class DequantizingConvolution(QuantizedConvolution):
 
 
 def with_operators(encoder: Encoder) -> Encoder:
-    """Return a copy of an encoder in which ONNX operators stand for the modules that tracing would take apart."""
+    """Return a copy of an encoder in which ONNX operators stand for the modules that tracing would take apart.
+
+    Batch normalisation is folded, where it was not before.
+    """
     copied = copy.deepcopy(encoder)
+    fold_normalisation(copied)
     for name, module in list(copied.named_modules()):
         if isinstance(module, RecurrentLayer):
             copied.set_submodule(name, RecurrentOperator(module))
