@@ -1,7 +1,8 @@
-"""Grid features of image files, computed once by the frozen network and kept on disk."""
+"""Images as training sees them: grid features of image files, computed once by a frozen network and kept on disk."""
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,18 @@ def view_of(image: Pixels, view: int, seed: int) -> Pixels:
         crop = Image.fromarray(image[top : top + CROP_SIZE, left : left + CROP_SIZE])
         image = np.asarray(crop.resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BILINEAR))
     return image[:, ::-1] if view % 2 else image
+
+
+@dataclass(frozen=True)
+class ImageFiles:
+    """One view of image files, read when asked for: what a network that is trained looks at instead of its old features."""
+
+    paths: Sequence[Path]
+    view: int
+
+    def __getitem__(self, image: int) -> Pixels:
+        """Return (224, 224, 3) uint8 RGB."""
+        return view_of(read_image(self.paths[image]), self.view, image)
 
 
 def cached_features(network: nn.Module, weights: Path, images: Sequence[Path], view: int, folder: Path) -> Features:

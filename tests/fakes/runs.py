@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from tests.fakes.bundles import SENTENCES
 from training.models.base import SequenceToSequence
-from training.models.captioning import CaptioningDecoder, CaptioningEncoder, CaptioningModelConfig
+from training.models.captioning import CaptioningModelConfig
 from training.models.convolution import QuantizedConvolution
+from training.models.image_network import ImageNetwork
 from training.models.mobilenet import FEATURE_SIZE
 from training.problems.text import train_tokenizer
 from training.recipe import Recipe, find_recipe
@@ -70,17 +71,15 @@ def _captioning(folder: Path) -> Run:
     recipe = _recipe("captioning-en", {"model": {"embedding_size": 32, "hidden_size": 48}})
     config = recipe.model
     assert isinstance(config, CaptioningModelConfig)
-    encoder = CaptioningEncoder(config)
-    encoder.network = SmallNetwork()  # type: ignore[assignment] - five convolutions in the place of 52
-    model = SequenceToSequence(encoder, CaptioningDecoder(config, size))
+    model = config.around(SmallNetwork(), size)
     return Run(folder, recipe, Noise(), _sharpened(model).eval())
 
 
-class SmallNetwork(nn.Module):
-    """An image to 49 cells of features, through convolutions whose weights are 8-bit integers."""
+class SmallNetwork(ImageNetwork):
+    """An image to 49 cells of features, through 6 convolutions whose weights are 8-bit integers, in the place of 52."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(FEATURE_SIZE, mean=(128, 128, 128), deviation=(128, 128, 128))
         widths = (3, 4, 6, 8, 8, 8)
         layers = [QuantizedConvolution(inputs, outputs, 3, 2) for inputs, outputs in itertools.pairwise(widths)]
         layers.append(QuantizedConvolution(widths[-1], FEATURE_SIZE, 1))
@@ -91,11 +90,10 @@ class SmallNetwork(nn.Module):
             layer.bias.normal_()
         self.layers = nn.Sequential(*(module for layer in layers for module in (layer, nn.ReLU6())))
 
-    def forward(self, image: Tensor) -> Tensor:
-        """Return (N, 49, FEATURE_SIZE) float32 of (N, 224, 224, 3) uint8."""
-        normalised = (image.to(torch.float32) - 128) / 128
-        grid: Tensor = self.layers(normalised.permute(0, 3, 1, 2).contiguous())
-        return grid.flatten(2).transpose(1, 2)
+    def grid(self, image: Tensor) -> Tensor:
+        """See ImageNetwork."""
+        grid: Tensor = self.layers(image)
+        return grid
 
 
 class Noise:

@@ -18,7 +18,7 @@ from training.models.captioning import (
     SharedDropout,
     attend_all,
 )
-from training.models.mobilenet import WEIGHT_FILE, MobileNetV2Classifier
+from training.models.mobilenet import WEIGHT_FILE, MobileNetV2, MobileNetV2Classifier
 from training.problems.captioning import (
     CaptioningConfig,
     CaptioningProblem,
@@ -207,7 +207,7 @@ def test_shared_dropout_drops_a_column_for_all_positions_and_keeps_the_mean():
 
 def test_the_encoder_takes_an_image_or_the_features_it_gave():
     torch.manual_seed(0)
-    encoder = CaptioningEncoder(SMALL).eval()
+    encoder = CaptioningEncoder(SMALL, MobileNetV2()).eval()
     for layer in encoder.network.buffers():
         if layer.dtype == torch.uint8:
             layer.random_(0, 2)

@@ -1,4 +1,4 @@
-"""Captioning: photos with several captions each, seen through features that the frozen network computed once."""
+"""Captioning: photos with several captions each, mostly seen through features that a frozen network computed once."""
 
 import json
 import re
@@ -6,16 +6,17 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, field_validator
 from torch import Tensor
 
 from training.config import ProblemConfig, RecipeError, Task
-from training.features import Features, cached_features, read_image
-from training.models.mobilenet import WEIGHT_FILE, MobileNetV2, load_weights
+from training.features import Features, ImageFiles, Pixels, cached_features, read_image
+from training.models.mobilenet import WEIGHT_FILE
+from training.models.networks import EIGHT_BIT, NetworkConfig, NetworkFile
 from training.problems.base import Batch
 from training.problems.text import Tokenizer, train_tokenizer
 from training.problems.translation import pad
@@ -32,7 +33,7 @@ class CaptioningConfig(ProblemConfig):
     Attributes:
         captions: a JSON object a line: `image` (a file name), `split` (`train`, `val`; others are never read), `captions`.
         images: the folder with the image files.
-        network: the weights of MobileNetV2.
+        network: the network that images are seen through, and its weights; a path alone means the 8-bit MobileNetV2.
         views: how many fixed variants of a training image there are features of (features.view_of).
         max_length: captions of more ids than this, `eos` counted, are left out of training.
     """
@@ -43,22 +44,28 @@ class CaptioningConfig(ProblemConfig):
     tokenizer_files: ClassVar[tuple[str, ...]] = (TOKENIZER_FILE,)
     captions: str = "flickr8k/captions.jsonl"
     images: str = "flickr8k/images"
-    network: str = f"mobilenet_v2/{WEIGHT_FILE}"
+    network: NetworkConfig = NetworkConfig(kind=EIGHT_BIT, weights=f"mobilenet_v2/{WEIGHT_FILE}")
     vocabulary_size: int = Field(3000, ge=8)
     views: int = Field(2, ge=1)
     images_per_batch: int = Field(32, ge=1)
     max_length: int = Field(30, ge=2)
+
+    @field_validator("network", mode="before")
+    @classmethod
+    def _path_alone(cls, network: Any) -> Any:
+        """Take a path for the weights of the 8-bit MobileNetV2."""
+        return {"kind": EIGHT_BIT, "weights": network} if isinstance(network, str) else network
 
     def build(self, data: Path | None, run: Path, seed: int) -> "CaptioningProblem":
         """Read the captions; copy the network's weights, train the tokenizer, compute features: unless that was done.
 
         The tokenizer and the weights are kept in the run folder; the features, which many runs share, beside it.
         """
-        weights = run / WEIGHT_FILE
+        network = NetworkFile(self.network.kind, run / Path(self.network.weights).name, self.network.trainable)
         if data is None:
-            return CaptioningProblem(_load_tokenizer(run), weights, None, seed)
-        if not weights.is_file():
-            _copy_whole(data / self.network, weights)
+            return CaptioningProblem(_load_tokenizer(run), network, None, seed)
+        if not network.path.is_file():
+            _copy_whole(data / self.network.weights, network.path)
         training = read_captions(data / self.captions, data / self.images, "train")
         validation = read_captions(data / self.captions, data / self.images, "val")
         if not (run / TOKENIZER_FILE).is_file():
@@ -67,21 +74,13 @@ class CaptioningConfig(ProblemConfig):
         tokenizer = _load_tokenizer(run)
         photos = Photos(
             training=encode_captions(training, tokenizer, self.max_length),
-            training_features=self._features(weights, training, self.views, run),
+            training_views=see(network, training, self.views, run.parent / CACHE_FOLDER),
             validation=encode_captions(validation, tokenizer),
-            validation_features=self._features(weights, validation, 1, run)[0],
+            validation_view=see(network, validation, 1, run.parent / CACHE_FOLDER)[0],
             validation_images=validation,
             images_per_batch=self.images_per_batch,
         )
-        return CaptioningProblem(tokenizer, weights, photos, seed)
-
-    @staticmethod
-    def _features(weights: Path, images: Sequence["CaptionedImage"], views: int, run: Path) -> list[Features]:
-        """Return the features of each view."""
-        network = MobileNetV2().eval()
-        load_weights(network, weights)
-        paths = [image.path for image in images]
-        return [cached_features(network, weights, paths, view, run.parent / CACHE_FOLDER) for view in range(views)]
+        return CaptioningProblem(tokenizer, network, photos, seed)
 
 
 class CaptionedImage(NamedTuple):
@@ -99,38 +98,51 @@ class CaptionLine(BaseModel):
     captions: tuple[str, ...]
 
 
+View = Features | ImageFiles
+"""Features (I, S, D) float16 of a network that stays as it is; or the images themselves, to be looked at in every batch."""
+
+
+def see(network: NetworkFile, images: Sequence[CaptionedImage], views: int, cache: Path) -> list[View]:
+    """Return each view of the images: features where the network is frozen, kept in the folder `cache`, else pixels."""
+    paths = [image.path for image in images]
+    if network.trainable != "none":
+        return [ImageFiles(paths, view) for view in range(views)]
+    loaded = network.load().eval()
+    return [cached_features(loaded, network.path, paths, view, cache) for view in range(views)]
+
+
 @dataclass(frozen=True)
 class Photos:
     """All data of the problem.
 
     Attributes:
         training: the captions of each image as ids, `eos` last; images without captions have an empty list.
-        training_features: (I, 49, 1280) float16 for each view, in the same order.
+        training_views: the images as each view shows them, in the same order.
         validation: as `training`.
-        validation_features: (I, 49, 1280) float16.
+        validation_view: the held-back images as they are.
         validation_images: the held-back images and their captions as text, in the same order.
         images_per_batch: N of a batch.
     """
 
     training: list[list[list[int]]]
-    training_features: list[Features]
+    training_views: Sequence[View]
     validation: list[list[list[int]]]
-    validation_features: Features
+    validation_view: View
     validation_images: list[CaptionedImage]
     images_per_batch: int
 
 
 class CaptioningProblem:
-    """Batches of images that share their features among their captions.
+    """Batches of images that share what is seen of them among their captions.
 
     Attributes:
         tokenizer: of the captions.
-        network_weights: the file that the model's network is loaded from.
+        network: what the model sees images through.
     """
 
-    def __init__(self, tokenizer: Tokenizer, network_weights: Path, photos: Photos | None, seed: int) -> None:
+    def __init__(self, tokenizer: Tokenizer, network: NetworkFile, photos: Photos | None, seed: int) -> None:
         self.tokenizer = tokenizer
-        self.network_weights = network_weights
+        self.network = network
         self._photos = photos
         self._seed = seed
 
@@ -146,19 +158,20 @@ class CaptioningProblem:
         photos = self.photos
         random = np.random.default_rng([self._seed, epoch])
         order = random.permutation([index for index, captions in enumerate(photos.training) if captions])
-        views = random.integers(len(photos.training_features), size=len(order))
+        views = random.integers(len(photos.training_views), size=len(order))
         for start in range(0, len(order), photos.images_per_batch):
             chosen = order[start : start + photos.images_per_batch]
             seen = views[start : start + photos.images_per_batch]
-            features = [photos.training_features[view][image] for view, image in zip(seen, chosen, strict=True)]
-            yield make_batch(np.stack(features), [photos.training[image] for image in chosen])
+            images = [photos.training_views[view][image] for view, image in zip(seen, chosen, strict=True)]
+            yield make_batch(np.stack(images), [photos.training[image] for image in chosen])
 
     def validation_batches(self) -> Iterator[Batch]:
         """Yield the held-back images in their own order."""
         photos = self.photos
         for start in range(0, len(photos.validation), photos.images_per_batch):
-            stop = start + photos.images_per_batch
-            yield make_batch(np.array(photos.validation_features[start:stop]), photos.validation[start:stop])
+            captions = photos.validation[start : start + photos.images_per_batch]
+            images = [photos.validation_view[start + place] for place in range(len(captions))]
+            yield make_batch(np.stack(images), captions)
 
     def held_back_inputs(self, count: int) -> list[dict[str, Tensor]]:
         """Return what the exported encoder is fed for the first `count` held-back images, one image a source."""
@@ -166,11 +179,17 @@ class CaptioningProblem:
         return [{"image": torch.from_numpy(read_image(image.path)).unsqueeze(0)} for image in images]
 
 
-def make_batch(features: Features, captions: Sequence[Sequence[Sequence[int]]]) -> Batch:
-    """Put images (N, S, D) and the captions of each (as ids) into a batch; captions name their image in `source`."""
+def make_batch(images: Features | Pixels, captions: Sequence[Sequence[Sequence[int]]]) -> Batch:
+    """Put images and the captions of each (as ids) into a batch; captions name their image in `source`.
+
+    Args:
+        images: features (N, S, D) float16, or pixels (N, 224, 224, 3) uint8.
+        captions: of each of the N images.
+    """
+    name = "image" if images.dtype == np.uint8 else "features"
     source = [image for image, own in enumerate(captions) for _ in own]
     target = pad([caption for own in captions for caption in own])
-    return Batch({"features": torch.from_numpy(features)}, torch.tensor(source), target)
+    return Batch({name: torch.from_numpy(images)}, torch.tensor(source), target)
 
 
 def normalise_caption(text: str) -> str:
