@@ -11,10 +11,15 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 from serving.config import SERVICE_TASKS, ServerConfig
+from serving.cores import cores
 from serving.errors import BadBundle, BadConfiguration
+from serving.manifest import Precision
+from serving.runtime.config import SessionConfig
+from serving.runtime.providers import SHORT_NAMES, provider_names
 from serving.scheduler import Limits
 from serving.server import serve as run_server
-from serving.session import SessionConfig
+
+logger = logging.getLogger(__name__)
 
 DEFAULTS = ServerConfig(Path("models"))
 
@@ -28,8 +33,16 @@ def serve(
         str, typer.Option(help=f"Some of {','.join(SERVICE_TASKS)}; by default those there are bundles for.")
     ] = "",
     provider: Annotated[
-        str, typer.Option(help="ONNX Runtime's execution provider, such as CUDAExecutionProvider.")
-    ] = DEFAULTS.session.providers[0],
+        str,
+        typer.Option(help=f"Execution providers in order: {', '.join(SHORT_NAMES)}, or ONNX Runtime's own names."),
+    ] = "cpu",
+    device_id: Annotated[int, typer.Option(help="Which GPU.")] = DEFAULTS.session.device_id,
+    tensorrt_cache: Annotated[
+        Path | None, typer.Option(help="Where TensorRT keeps the engines that it builds.")
+    ] = DEFAULTS.session.tensorrt_cache,
+    precision: Annotated[
+        Precision | None, typer.Option(help="Which of a bundle's graphs to run; by default the provider's best.")
+    ] = DEFAULTS.session.precision,
     encoder_threads: Annotated[
         int, typer.Option(help="Threads within one encoder run.")
     ] = DEFAULTS.session.encoder_threads,
@@ -61,17 +74,33 @@ def serve(
             port=port,
             services=_names(services) if services else None,
             session=SessionConfig(
-                providers=(provider,), encoder_threads=encoder_threads, step_threads=step_threads, spinning=spinning
+                providers=provider_names(provider),
+                device_id=device_id,
+                tensorrt_cache=tensorrt_cache,
+                precision=precision,
+                encoder_threads=encoder_threads,
+                step_threads=step_threads,
+                spinning=spinning,
             ),
             limits=_limits(max_rows, queue_size),
             image_threads=image_threads,
             message_bytes=_message_bytes(max_message_mb),
             grace_s=grace,
         )
+        _tell_threads(config.session)
         asyncio.run(run_server(config))
     except (BadBundle, BadConfiguration) as error:
         Console(stderr=True).print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(2) from None
+
+
+def _tell_threads(session: SessionConfig) -> None:
+    """Log how many threads there are and what they were chosen for."""
+    logger.info(
+        "the encoder has %d thread%s and the step %d; idle ones %s; this process has %s",
+        *(session.encoder_threads, "s" * (session.encoder_threads > 1), session.step_threads),
+        *("spin" if session.spinning else "sleep", cores()),
+    )
 
 
 def _names(services: str) -> tuple[str, ...]:

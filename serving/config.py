@@ -7,8 +7,8 @@ from typing import Final
 
 from serving.errors import BadConfiguration
 from serving.manifest import TaskName
+from serving.runtime.config import SessionConfig
 from serving.scheduler import Limits
-from serving.session import SessionConfig
 
 SERVICE_TASKS: Final[Mapping[str, tuple[TaskName, ...]]] = {
     "translation": ("translation",),

@@ -33,13 +33,14 @@ from serving.engine import Engine
 from serving.errors import BadConfiguration
 from serving.registry import Registry
 from serving.request import Deliver
+from serving.runtime.config import SessionConfig
 from serving.servicers.backend import Backend
 from serving.servicers.captioning import CaptioningServicer
 from serving.servicers.models import ModelServicer
 from serving.servicers.pointing import PointingServicer
 from serving.servicers.status import StatusInterceptor
 from serving.servicers.translation import TranslationServicer
-from serving.session import OnnxModel, SessionConfig
+from serving.session import OnnxModel
 
 logger = logging.getLogger(__name__)
 

@@ -1,23 +1,20 @@
-"""A bundle's two graphs on ONNX Runtime; the one importer of onnxruntime.
+"""A bundle's two graphs as what decoding asks of a model."""
 
-What was measured for the options set here stands in docs/log.md, "Export and ONNX Runtime sessions".
-"""
-
-import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from serving.bundle import Bundle
 from serving.decoding.step import Encoded, StepInputs, StepOutputs, Tensors
-from serving.errors import BadBundle, BadConfiguration
-from serving.manifest import GraphSpec, Precision, TensorSpec
-from serving.precision import CPU, choose_precision
+from serving.manifest import Precision, TensorSpec
+from serving.precision import choose_precision
+from serving.runtime.config import SessionConfig
+from serving.runtime.opening import open_graph
+from serving.runtime.providers import provider_options
+
+__all__ = ["NEXT_STATE", "OnnxModel", "SessionConfig", "pad_batch"]
 
 SOURCE_AXIS: Final = "N"
 RAGGED_AXIS: Final = "S"
@@ -29,53 +26,6 @@ NEXT_STATE: Final = "next_"
 DTYPES: Final[Mapping[str, np.dtype[Any]]] = {
     name: np.dtype(name) for name in ("bool", "uint8", "int64", "float16", "float32", "float64")
 }
-_RUNTIME_TYPES: Final = {
-    "tensor(bool)": "bool",
-    "tensor(uint8)": "uint8",
-    "tensor(int64)": "int64",
-    "tensor(float16)": "float16",
-    "tensor(float)": "float32",
-    "tensor(double)": "float64",
-}
-
-
-def _default_step_threads() -> int:
-    return min(2, len(os.sched_getaffinity(0)))
-
-
-@dataclass(frozen=True)
-class SessionConfig:
-    """How ONNX Runtime runs a bundle.
-
-    The step has a thread pool of its own of up to two threads and the encoder none: two pools that both spin halve the
-    speed of one request, and a step is too small for more threads.
-
-    Attributes:
-        providers: execution providers in order of preference; ONNX Runtime adds the CPU at the end.
-        encoder_threads: threads within one encoder run; from 1.
-        step_threads: threads within one step; from 1; the default is 2, or 1 on a single core.
-        precision: which of a bundle's graphs to run; None takes the best for the provider.
-        spinning: whether idle threads of a pool burn their core for a moment before they sleep: faster on an idle machine,
-            2 to 3 times the p99 on a shared one.
-    """
-
-    providers: tuple[str, ...] = (CPU,)
-    encoder_threads: int = 1
-    step_threads: int = field(default_factory=_default_step_threads)
-    precision: Precision | None = None
-    spinning: bool = True
-
-    def __post_init__(self) -> None:
-        for name in ("encoder_threads", "step_threads"):
-            if getattr(self, name) < 1:
-                raise BadConfiguration(f"{name}: {getattr(self, name)}; allowed: from 1")
-        available = onnxruntime.get_available_providers()
-        missing = [provider for provider in self.providers if provider not in available]
-        if missing or not self.providers:
-            raise BadConfiguration(
-                f"providers: asked for {', '.join(self.providers) or 'none'}; "
-                f"this ONNX Runtime {onnxruntime.__version__} has {', '.join(available)}"
-            )
 
 
 class OnnxModel:
@@ -98,8 +48,9 @@ class OnnxModel:
         self.provider = config.providers[0]
         self.precision = choose_precision(bundle.manifest, self.provider, config.precision)
         graphs = bundle.manifest.graphs[self.precision]
-        self._encoder = _open_session(bundle, graphs.encoder, config, config.encoder_threads)
-        self._step = _open_session(bundle, graphs.decoder_step, config, config.step_threads)
+        options = _options(config, self.precision)
+        self._encoder = open_graph(bundle, graphs.encoder, config, config.encoder_threads, options)
+        self._step = open_graph(bundle, graphs.decoder_step, config, config.step_threads, options)
         self._encoder_inputs = graphs.encoder.inputs
         self._encoder_outputs = [spec.name for spec in graphs.encoder.outputs]
         self._memory_names = [spec.name for spec in graphs.decoder_step.inputs if spec.name.split(".")[0] in _MEMORY]
@@ -202,62 +153,11 @@ def _blank(spec: TensorSpec, length: int) -> NDArray[np.generic]:
     return np.full(shape, 0 if axes else length, dtype=DTYPES[spec.dtype])
 
 
-def _open_session(
-    bundle: Bundle, graph: GraphSpec, config: SessionConfig, threads: int
-) -> onnxruntime.InferenceSession:
-    path = bundle.path(graph)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3  # errors; they come as exceptions with their text
-    options.add_session_config_entry("session.intra_op.allow_spinning", "1" if config.spinning else "0")
-    # Weights are stored in 8 bits. Left alone, ONNX Runtime dequantises them at every run, for kernels that this project
-    # does not want (their activation scales tie a row to its neighbours); with this, once, when it loads the graph.
-    options.add_session_config_entry("session.disable_quant_qdq", "1")
-    try:
-        session = onnxruntime.InferenceSession(path, options, providers=list(config.providers))
-    except (OSError, RuntimeError, ValueError, *_LOAD_ERRORS) as error:
-        raise BadBundle(f"{path}: ONNX Runtime cannot load it: {_first_line(error)}") from None
-    _check_providers(session, config)
-    _check_tensors(path, "input", session.get_inputs(), graph.inputs)
-    _check_tensors(path, "output", session.get_outputs(), graph.outputs)
-    return session
-
-
-_state = onnxruntime.capi.onnxruntime_pybind11_state
-_LOAD_ERRORS: Final = (
-    _state.Fail,
-    _state.InvalidArgument,
-    _state.InvalidGraph,
-    _state.InvalidProtobuf,
-    _state.NoSuchFile,
-    _state.NotImplemented,
-    _state.RuntimeException,
-)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]
-
-
-def _check_providers(session: onnxruntime.InferenceSession, config: SessionConfig) -> None:
-    """Refuse a silent fall-back: onnxruntime-gpu runs on the CPU without raising where CUDA cannot be loaded."""
-    asked = list(config.providers) if CPU in config.providers else [*config.providers, CPU]
-    given = session.get_providers()
-    if given != asked:
-        raise BadConfiguration(f"providers: asked for {', '.join(asked)}; ONNX Runtime gave {', '.join(given)}")
-
-
-def _check_tensors(path: Path, kind: str, actual: Sequence[Any], expected: Sequence[TensorSpec]) -> None:
-    """Compare a graph's own signature with the manifest's: names, order, dtypes, and which axes are free."""
-    of_graph = [_describe(node.name, _RUNTIME_TYPES.get(node.type, node.type), node.shape) for node in actual]
-    of_manifest = [_describe(spec.name, spec.dtype, spec.axes) for spec in expected]
-    if of_graph != of_manifest:
-        differing = [f"{name} only in the graph" for name in of_graph if name not in of_manifest]
-        differing += [f"{name} only in the manifest" for name in of_manifest if name not in of_graph]
-        raise BadBundle(f"{path}: its {kind}s are not those of the manifest: {'; '.join(differing) or 'another order'}")
-
-
-def _describe(name: str, dtype: str, axes: Sequence[str | int | None]) -> str:
-    """Write a tensor as `name: dtype[sizes]`, a free axis as `?`."""
-    return f"{name}: {dtype}[{', '.join(str(axis) if isinstance(axis, int) else '?' for axis in axes)}]"
+def _options(config: SessionConfig, precision: Precision) -> dict[str, dict[str, str]]:
+    """Return what each provider is told."""
+    return {
+        name: provider_options(
+            name, device_id=config.device_id, float16=precision == "fp16", cache=config.tensorrt_cache
+        )
+        for name in config.providers
+    }

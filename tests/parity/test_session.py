@@ -1,15 +1,21 @@
 """A bundle whose graph is not what its manifest says, or that ONNX Runtime cannot run as asked, stops at load."""
 
 import json
+import re
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
+import onnxruntime
 import pytest
 
 from serving.bundle import MANIFEST_FILE, load_bundle, sha256_of
 from serving.errors import BadBundle, BadConfiguration
 from serving.manifest import TensorSpec
+from serving.runtime.providers import CUDA, provider_options
 from serving.session import OnnxModel, SessionConfig, pad_batch
+
+CUDA_OPTIONS = provider_options(CUDA, device_id=1, float16=False)
 
 
 @pytest.fixture
@@ -70,17 +76,63 @@ def test_a_provider_that_is_not_there_is_named_with_those_that_are():
         SessionConfig(providers=("NoSuchProvider",))
 
 
-def test_other_providers_than_asked_for_are_refused(translation, monkeypatch):
-    given = ["CPUExecutionProvider"]
-    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CUDAExecutionProvider", *given])
-    monkeypatch.setattr("onnxruntime.InferenceSession.get_providers", lambda _: given)
-    monkeypatch.setattr("serving.session.CPU", "CPUExecutionProvider")
-    config = SessionConfig(providers=("CUDAExecutionProvider",))
-    with (
-        pytest.warns(UserWarning, match="CUDAExecutionProvider"),
-        pytest.raises(BadConfiguration, match=r"asked for CUDAExecutionProvider, CPU.*; ONNX Runtime gave CPU"),
+def test_other_providers_than_asked_for_are_refused_with_the_reason(translation, monkeypatch):
+    """As onnxruntime-gpu does it where its libraries are not complete: the session opens, on the CPU."""
+    opened = onnxruntime.InferenceSession
+
+    def on_cpu(path, options, providers, enable_fallback):
+        assert (providers, enable_fallback) == ([(CUDA, CUDA_OPTIONS)], 0)
+        return opened(path, options, providers=["CPUExecutionProvider"])
+
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: [CUDA, "CPUExecutionProvider"])
+    monkeypatch.setattr("onnxruntime.InferenceSession", on_cpu)
+    with pytest.raises(
+        BadConfiguration,
+        match=rf"asked for {CUDA}, CPU.*; ONNX Runtime gave CPU.*; reason: {CUDA}: .*providers_cuda.so is not there",
     ):
-        OnnxModel(translation.bundle, config)
+        OnnxModel(translation.bundle, SessionConfig(providers=(CUDA,), device_id=1))
+
+
+def test_a_provider_that_fails_is_told_from_a_graph_that_does(translation, monkeypatch):
+    opened = onnxruntime.InferenceSession
+
+    def fail(path, options, providers, enable_fallback):
+        if providers[0][0] == CUDA:
+            raise RuntimeError("CUDA failure 35: CUDA driver version is insufficient for CUDA runtime version\nsource")
+        return opened(path, options, providers=providers)
+
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: [CUDA, "CPUExecutionProvider"])
+    monkeypatch.setattr("onnxruntime.InferenceSession", fail)
+    with pytest.raises(
+        BadConfiguration, match=r"ONNX Runtime says CUDA failure 35: CUDA driver version is .* version;"
+    ):
+        OnnxModel(translation.bundle, SessionConfig(providers=(CUDA,)))
+
+
+def test_a_provider_that_runs_nothing_of_a_graph_is_refused(translation, monkeypatch, caplog):
+    """A session may list a provider that took no node. Here it takes all of the encoder and nothing of the step."""
+
+    class Session(onnxruntime.InferenceSession):
+        def __init__(self, path, options, **_):
+            super().__init__(path, options, providers=["CPUExecutionProvider"])
+            self.encodes = path.name == "encoder.onnx"
+
+        def get_providers(self):
+            return [CUDA, "CPUExecutionProvider"]
+
+        def get_provider_graph_assignment_info(self):
+            subgraphs = super().get_provider_graph_assignment_info()
+            name = CUDA if self.encodes else "CPUExecutionProvider"
+            return [SimpleNamespace(ep_name=name, get_nodes=subgraph.get_nodes) for subgraph in subgraphs]
+
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: [CUDA, "CPUExecutionProvider"])
+    monkeypatch.setattr("onnxruntime.InferenceSession", Session)
+    with (
+        caplog.at_level("INFO"),
+        pytest.raises(BadConfiguration, match=rf"decoder_step.onnx: asked for {CUDA}; all of its nodes are on CPU"),
+    ):
+        OnnxModel(translation.bundle, SessionConfig(providers=(CUDA,)))
+    assert re.search(rf"encoder.onnx: \d+ nodes on {CUDA} \(\)", caplog.text)
 
 
 def test_no_threads_are_refused():
