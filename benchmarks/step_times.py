@@ -13,7 +13,8 @@ import numpy as np
 import typer
 
 from serving.bundle import load_bundle
-from serving.decoding.step import StepInputs
+from serving.decoding.step import StepInputs, Tensors
+from serving.decoding.tensors import on_host
 from serving.session import OnnxModel, SessionConfig
 
 SOURCES: Final = (1, 8, 32)
@@ -60,7 +61,7 @@ def _runs(model: OnnxModel, sources: int, length: int) -> list[Callable[[], obje
     ]
     encoded = model.encode(inputs)
     row_source = np.arange(rows) // BEAM_SIZE
-    state = {name: tensor[row_source] for name, tensor in encoded.state.items()}
+    state: Tensors = {name: on_host(tensor)[row_source] for name, tensor in encoded.state.items()}
 
     def step(*, attention: bool = False, bans: int = 0) -> object:
         banned = np.full((rows, bans), vocabulary.eos)

@@ -19,7 +19,8 @@ from serving.decoding.constraints import Constraint
 from serving.decoding.hypothesis import Hypothesis
 from serving.decoding.options import DecodingOptions
 from serving.decoding.search import decode
-from serving.decoding.step import Encoded, Model, StepInputs, StepOutputs, Tensors
+from serving.decoding.step import Encoded, Model, StepInputs, StepOutputs
+from serving.decoding.tensors import on_host
 from serving.manifest import Certificate, Manifest, TokenAgreement
 from serving.tasks.options import RequestedOptions, resolve_options
 from serving.tasks.pointing import constraint_of
@@ -115,7 +116,7 @@ def _compare_steps(comparison: Comparison, sources: Sequence[Source], random: np
     errors = [_difference(f"encoder {name}", both(expected)[name], both(actual)[name]) for name in both(expected)]
     # Each side goes on with its own state, so that errors add up as they do in a search; memory and tokens are shared.
     expected_state, actual_state = expected.state, actual.state
-    mask = expected.memory["memory_mask"].astype(np.bool_)
+    mask = on_host(expected.memory["memory_mask"]).astype(np.bool_)
     row_source = np.arange(len(sources))
     tokens = np.full(len(sources), comparison.manifest.vocabulary.bos)
     for _ in range(4):
@@ -125,15 +126,18 @@ def _compare_steps(comparison: Comparison, sources: Sequence[Source], random: np
         outputs, expected_state = comparison.reference.step(inputs, expected.memory, expected_state, attention=True)
         answered, actual_state = comparison.candidate.step(inputs, actual.memory, actual_state, attention=True)
         errors += _compare_outputs(outputs, answered)
-        errors += [_difference(f"step {name}", expected_state[name], actual_state[name]) for name in expected_state]
+        errors += [
+            _difference(f"step {name}", on_host(tensor), on_host(actual_state[name]))
+            for name, tensor in expected_state.items()
+        ]
         choice = random.integers(0, np.isfinite(outputs.log_prob).sum(1))
         tokens = outputs.candidate[np.arange(len(parent)), choice]
     return errors
 
 
-def both(encoded: Encoded) -> Tensors:
-    """Return memory and state under their names."""
-    return encoded.memory | encoded.state
+def both(encoded: Encoded) -> dict[str, NDArray[np.generic]]:
+    """Return the numbers of memory and state under their names."""
+    return {name: on_host(tensor) for name, tensor in (encoded.memory | encoded.state).items()}
 
 
 class _Rows(NamedTuple):

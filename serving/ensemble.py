@@ -2,14 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from serving.decoding.step import Encoded, FloatArray, Model, StepInputs, StepOutputs, Tensors
+from serving.decoding.tensors import Tensor, on_host, resized
 
 MASK: Final = "memory_mask"
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class Ensemble:
         longest = max(one.memory[MASK].shape[1] for one in encoded)
         memories = [{name: _widened(tensor, longest) for name, tensor in one.memory.items()} for one in encoded]
         memory = _named(memories)
-        memory[MASK] = np.logical_or.reduce([one[MASK] for one in memories])
+        memory[MASK] = np.logical_or.reduce([on_host(one[MASK]) for one in memories])
         return Encoded(memory, _named([one.state for one in encoded]))
 
     def step(
@@ -91,21 +93,19 @@ def joint_inputs(
     return _named(inputs)
 
 
-def _own(member: int, sources: Sequence[Mapping[str, NDArray[np.generic]]]) -> list[Tensors]:
+def _own(member: int, sources: Sequence[Mapping[str, NDArray[np.generic]]]) -> list[dict[str, NDArray[np.generic]]]:
     return [_of(member, source) for source in sources]
 
 
-def _of(member: int, tensors: Mapping[str, NDArray[np.generic]]) -> Tensors:
+def _of(member: int, tensors: Mapping[str, Value]) -> dict[str, Value]:
     prefix = f"{member}/"
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
-def _named(members: Sequence[Mapping[str, NDArray[np.generic]]]) -> Tensors:
+def _named(members: Sequence[Mapping[str, Value]]) -> dict[str, Value]:
     return {f"{i}/{name}": tensor for i, tensors in enumerate(members) for name, tensor in tensors.items()}
 
 
-def _widened(tensor: NDArray[np.generic], length: int) -> NDArray[np.generic]:
+def _widened(tensor: Tensor, length: int) -> Tensor:
     """Pad axis 1 with zeros up to `length`."""
-    room = [(0, 0)] * tensor.ndim
-    room[1] = (0, length - tensor.shape[1])
-    return tensor if tensor.shape[1] == length else np.pad(tensor, room)
+    return tensor if tensor.shape[1] == length else resized(tensor, tensor.shape[0], length)

@@ -3,6 +3,7 @@
 import numpy as np
 
 from serving.decoding.step import Tensors
+from serving.decoding.tensors import on_host, resized, written
 
 WASTE = 2
 """Memory is made narrower again once it is this many times as long as the longest source in it."""
@@ -12,7 +13,8 @@ class MemoryPool:
     """Tensors (N, S, ...) whose slots on axis 0 are taken and given back, S being long enough for the longest source in use.
 
     A slot keeps its number as long as it is taken. Taking a slot writes that slot alone; all of the memory is copied only when
-    slots run out, when a longer source comes, or when what is left is much shorter.
+    slots run out, when a longer source comes, or when what is left is much shorter. On a device all of it is copied every time,
+    there.
     """
 
     def __init__(self) -> None:
@@ -22,7 +24,7 @@ class MemoryPool:
 
     def add(self, memory: Tensors) -> tuple[list[int], list[int]]:
         """Store what an encoder said of some sources; return the slot and the length of each."""
-        lengths = memory["memory_mask"].sum(axis=1, dtype=np.int64).tolist()
+        lengths = on_host(memory["memory_mask"]).sum(axis=1, dtype=np.int64).tolist()
         if not self._lengths:  # nobody else is here: what the encoder gave is the memory
             self.tensors = dict(memory)
             self._free = []
@@ -30,7 +32,8 @@ class MemoryPool:
         else:
             self._make_room(len(lengths), max(lengths))
             slots = [self._free.pop() for _ in lengths]
-            self._write(slots, memory)
+            for name, tensor in memory.items():
+                self.tensors[name] = written(self.tensors[name], slots, tensor)
         self._lengths.update(zip(slots, lengths, strict=True))
         return slots, lengths
 
@@ -38,14 +41,6 @@ class MemoryPool:
         """Give a slot back."""
         del self._lengths[slot]
         self._free.append(slot)
-
-    def _write(self, slots: list[int], memory: Tensors) -> None:
-        """Fill slots, with zeros behind the end of each source."""
-        for name, tensor in memory.items():
-            stored = self.tensors[name]
-            width = min(tensor.shape[1], stored.shape[1])
-            stored[slots, :width] = tensor[:, :width]
-            stored[slots, width:] = 0
 
     def _make_room(self, count: int, length: int) -> None:
         """See to it that `count` slots are free and wide enough for `length` positions, and not much wider than anyone needs."""
@@ -56,8 +51,4 @@ class MemoryPool:
         missing = count - len(self._free)
         grown = capacity if missing <= 0 else capacity + max(missing, capacity)
         self._free += range(capacity, grown)
-        kept = min(width, longest)
-        for name, tensor in self.tensors.items():
-            wider = np.zeros((grown, longest, *tensor.shape[2:]), tensor.dtype)
-            wider[:capacity, :kept] = tensor[:, :kept]
-            self.tensors[name] = wider
+        self.tensors = {name: resized(tensor, grown, longest) for name, tensor in self.tensors.items()}

@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from serving.decoding.beam import SearchBatch
 from serving.decoding.constraints import Constraint
 from serving.decoding.options import DecodingOptions, SpecialTokens
 from serving.decoding.request import Finished, Progress
 from serving.decoding.step import Encoded, Model, Tensors
+from serving.decoding.tensors import joined
 from serving.memory import MemoryPool
 
 
@@ -83,4 +82,4 @@ class RunningBatch:
         """Return all states in one set of tensors; copies only when somebody has joined."""
         if len(self._states) == 1:
             return self._states[0]
-        return {name: np.concatenate([state[name] for state in self._states]) for name in self._states[0]}
+        return {name: joined([state[name] for state in self._states]) for name in self._states[0]}

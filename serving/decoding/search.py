@@ -14,6 +14,7 @@ from serving.decoding.hypothesis import Hypothesis
 from serving.decoding.options import DecodingOptions
 from serving.decoding.request import Finished
 from serving.decoding.step import Model
+from serving.decoding.tensors import on_host
 from serving.errors import ModelFault
 
 
@@ -42,7 +43,7 @@ def decode(
     per_source = [options] * len(inputs) if isinstance(options, DecodingOptions) else options
     per_constraint = [None] * len(inputs) if constraints is None else constraints
     encoded = model.encode(inputs)
-    lengths = encoded.memory["memory_mask"].sum(axis=1).tolist()
+    lengths = on_host(encoded.memory["memory_mask"]).sum(axis=1).tolist()
     batch = SearchBatch(per_source[0].special)
     for source, (option, constraint) in enumerate(zip(per_source, per_constraint, strict=True)):
         batch.add(source, source, option, constraint, lengths[source])

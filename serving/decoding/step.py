@@ -10,15 +10,17 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from serving.decoding.tensors import Tensor
+
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float32]
-Tensors = dict[str, NDArray[np.generic]]
-"""Named arrays; rows (state) or sources (memory) on axis 0."""
+Tensors = dict[str, Tensor]
+"""Named tensors; rows (state) or sources (memory) on axis 0."""
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """What an encoder says of N sources.
+    """What an encoder says of N sources: arrays, or tensors on the model's device that its step takes as they are.
 
     Attributes:
         memory: `memory`, `memory_mask` and any `memory.<name>`, each (N, S, ...), padded with zeros (False) on axis 1.
