@@ -16,18 +16,21 @@ SIDE = 64
 NARROW_PLAN = (BlockPlan(1, 6, 1, 1), BlockPlan(3, 8, 2, 2), BlockPlan(3, 8, 1, 2), BlockPlan(3, 10, 2, 2))
 NARROW_END = (BlockPlan(3, 12, 2, 2), BlockPlan(3, 16, 1, 1))
 NARROW: dict[str, Callable[[], ImageNetwork]] = {
-    "basic": lambda: ResNet(ResNetPlan(BasicBlock, (2, 2, 2, 2)), width=6),
-    "bottleneck": lambda: ResNet(ResNetPlan(Bottleneck, (2, 1, 2, 1)), width=4),
-    "dense": lambda: DenseNet(DenseNetPlan(growth=4, width=6, repeats=(2, 3, 2, 2))),
+    "basic": lambda: ResNet(ResNetPlan(BasicBlock, (2, 1, 1, 2)), width=6),
+    "bottleneck": lambda: ResNet(ResNetPlan(Bottleneck, (2, 1, 1, 1)), width=4),
+    "dense": lambda: DenseNet(DenseNetPlan(growth=4, width=6, repeats=(2, 1, 2, 1))),
     "mobile": lambda: FloatMobileNetV2((*NARROW_PLAN, *NARROW_END), width=6, feature_size=24),
 }
 
 
 def noise(count: int, seed: int = 0) -> Tensor:
-    """Return images (count, SIDE, SIDE, 3) uint8, each of its own brightness."""
+    """Return images (count, SIDE, SIDE, 3) uint8 of coarse patches of colour, each image of its own brightness."""
     generator = torch.Generator().manual_seed(seed)
+    patches = torch.rand(count, 3, SIDE // 16, SIDE // 16, generator=generator)
+    fine = torch.rand(count, 3, SIDE, SIDE, generator=generator)
     brightest = torch.linspace(60, 255, count).view(-1, 1, 1, 1)
-    return (torch.rand(count, SIDE, SIDE, 3, generator=generator) * brightest).to(torch.uint8)
+    images = brightest * (0.8 * nn.functional.interpolate(patches, size=(SIDE, SIDE)) + 0.2 * fine)
+    return images.permute(0, 2, 3, 1).contiguous().to(torch.uint8)
 
 
 def settled(network: ImageNetwork, images: Tensor) -> ImageNetwork:

@@ -34,7 +34,7 @@ def test_a_folded_network_gives_the_same_features(name):
     torch.testing.assert_close(network(images), before, rtol=1e-4, atol=1e-4)
     assert not any(isinstance(module, FrozenBatchNorm) for module in network.modules())
     lines = [module for module in network.modules() if isinstance(module, ChannelLine)]
-    layers_transitions_and_the_last = 9 + 3 + 1
+    layers_transitions_and_the_last = 6 + 3 + 1
     assert len(lines) == (layers_transitions_and_the_last if name == "dense" else 0)
     weights = {key: tensor.clone() for key, tensor in network.state_dict().items()}
     fold_normalisation(network)

@@ -65,7 +65,7 @@ def test_the_same_names_in_an_npz_file_are_read(tmp_path):
 def test_densenets_old_names_are_read(tmp_path):
     state = state_of("dense")
     old = {re.sub(r"(denselayer\d+\.(?:norm|conv))([12])", r"\1.\2", name): tensor for name, tensor in state.items()}
-    assert "features.denseblock2.denselayer3.norm.1.running_mean" in old
+    assert "features.denseblock2.denselayer1.norm.1.running_mean" in old
     torch.save(old, tmp_path / "weights.pth")
     network = fresh("dense")
     load_torchvision_weights(network, tmp_path / "weights.pth")
@@ -74,15 +74,15 @@ def test_densenets_old_names_are_read(tmp_path):
 
 def test_a_missing_tensor_is_named_with_its_shape(tmp_path):
     state = state_of("basic")
-    del state["layer3.1.bn2.running_var"]
+    del state["layer3.0.bn2.running_var"]
     torch.save(state, tmp_path / "weights.pth")
-    with pytest.raises(RecipeError, match=r"weights.pth: layer3.1.bn2.running_var: missing; wanted: \(24,\)"):
+    with pytest.raises(RecipeError, match=r"weights.pth: layer3.0.bn2.running_var: missing; wanted: \(24,\)"):
         load_torchvision_weights(fresh("basic"), tmp_path / "weights.pth")
 
 
 def test_a_tensor_of_another_shape_is_named_with_both(tmp_path):
     torch.save(state_of("bottleneck"), tmp_path / "weights.pth")
-    wider = ResNet(ResNetPlan(BasicBlock, (2, 2, 2, 2)), width=4)
+    wider = ResNet(ResNetPlan(BasicBlock, (2, 1, 1, 1)), width=4)
     pattern = r"layer1.0.conv1.weight: given \(4, 4, 1, 1\); wanted: \(4, 4, 3, 3\)"
     with pytest.raises(RecipeError, match=pattern):
         load_torchvision_weights(wider, tmp_path / "weights.pth")
@@ -90,8 +90,8 @@ def test_a_tensor_of_another_shape_is_named_with_both(tmp_path):
 
 def test_the_file_of_a_deeper_network_is_refused(tmp_path):
     """A shallower network finds every name it asks for, in the right shape."""
-    torch.save(ResNet(ResNetPlan(BasicBlock, (2, 2, 3, 2)), width=6).state_dict(), tmp_path / "weights.pth")
-    with pytest.raises(RecipeError, match=r"layer3.2.conv1.weight: given .*no such layer \(10 tensors too many"):
+    torch.save(ResNet(ResNetPlan(BasicBlock, (2, 1, 2, 2)), width=6).state_dict(), tmp_path / "weights.pth")
+    with pytest.raises(RecipeError, match=r"layer3.1.conv1.weight: given .*no such layer \(10 tensors too many"):
         load_torchvision_weights(fresh("basic"), tmp_path / "weights.pth")
 
 

@@ -134,7 +134,7 @@ class TellingEncoder(Encoder):
         """
         features = look(self.network, inputs)
         seen = self.image(self.dropout(features).mean(1))  # (N, E)
-        state = self.cell.step(self.cell.project(seen), self.cell.initial_state(len(features)))
+        state = self.cell.step(self.cell.project(seen), self.cell.initial_state(features.shape[0]))
         return Memory(torch.zeros_like(features[:, :, :1]), all_real(features), {}), state
 
 
