@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -171,9 +172,11 @@ class Server:
 
     def _open_models(self) -> dict[str, Model]:
         models: dict[str, Model] = {}
+        limits = self._config.limits
+        session = replace(self._config.session, batch_rows=limits.batch_rows, batch_sources=limits.batch_sources)
         for bundle in self._bundles:
             began = time.monotonic()
-            model = self._open_model(bundle, self._config.session)
+            model = self._open_model(bundle, session)
             model.warm_up()
             models[bundle.key] = model
             logger.info("loaded %s in %.2f s", bundle.key, time.monotonic() - began)

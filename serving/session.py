@@ -7,16 +7,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.bundle import Bundle
-from serving.decoding.step import Encoded, StepInputs, StepOutputs, Tensors
-from serving.manifest import Precision, TensorSpec
+from serving.decoding.step import Encoded, IntArray, StepInputs, StepOutputs, Tensors
+from serving.decoding.tensors import joined
+from serving.manifest import TensorSpec
+from serving.memory import MemoryPool
 from serving.precision import choose_precision
 from serving.runtime.config import SessionConfig
-from serving.runtime.opening import open_graph
-from serving.runtime.providers import provider_options
+from serving.runtime.pair import open_pair
 
 __all__ = ["NEXT_STATE", "OnnxModel", "SessionConfig", "pad_batch"]
 
-SOURCE_AXIS: Final = "N"
 RAGGED_AXIS: Final = "S"
 WARM_SOURCES: Final = 4
 """How many sources are encoded together to warm up."""
@@ -45,12 +45,11 @@ class OnnxModel:
             BadConfiguration: ONNX Runtime gave other execution providers than were asked for.
         """
         self.bundle = bundle
+        self._config = config
         self.provider = config.providers[0]
         self.precision = choose_precision(bundle.manifest, self.provider, config.precision)
         graphs = bundle.manifest.graphs[self.precision]
-        options = _options(config, self.precision)
-        self._encoder = open_graph(bundle, graphs.encoder, config, config.encoder_threads, options)
-        self._step = open_graph(bundle, graphs.decoder_step, config, config.step_threads, options)
+        self._encoder, self._step = open_pair(bundle, self.precision, config)
         self._encoder_inputs = graphs.encoder.inputs
         self._encoder_outputs = [spec.name for spec in graphs.encoder.outputs]
         self._memory_names = [spec.name for spec in graphs.decoder_step.inputs if spec.name.split(".")[0] in _MEMORY]
@@ -102,23 +101,40 @@ class OnnxModel:
         )
 
     def warm_up(self) -> None:
-        """Encode and step some sources with a beam each in every source bucket.
+        """Encode and step some sources with a beam each in every source bucket; where shapes are padded, in every size of batch.
 
         No request pays for first-time allocations and plans then, and the process has most of the memory that it will ever hold.
         """
-        vocabulary = self.bundle.manifest.vocabulary
-        source = np.arange(WARM_SOURCES)
-        beams = source.repeat(self.bundle.manifest.defaults.beam_size)
-        none = np.zeros((len(beams), 0), dtype=np.int64)
+        source_counts, row_counts = self._warm_counts()
+        pool, held = MemoryPool(), list[int]()
         for length in self.bundle.manifest.source_buckets:
-            encoded = self.encode([{spec.name: _blank(spec, length) for spec in self._encoder_inputs}] * WARM_SOURCES)
-            first = np.full_like(beams, vocabulary.bos)
-            self.step(
-                StepInputs(first, beams, beams, none, first, candidates=1),
-                encoded.memory,
-                encoded.state,
-                attention=True,
-            )
+            blank = {spec.name: _blank(spec, length) for spec in self._encoder_inputs}
+            for count in source_counts:
+                encoded = self.encode([blank] * count)
+                for rows in row_counts:
+                    self._warm_step(encoded, np.arange(rows) * count // rows)
+                if self._config.bound:  # the graphs that move rows on the device; an array needs no warming up
+                    slots, _ = pool.add(encoded.memory)
+                    for tensor in encoded.state.values():
+                        joined([tensor, tensor])
+                    for slot in held:
+                        pool.release(slot)
+                    held = slots
+
+    def _warm_counts(self) -> tuple[list[int], list[int]]:
+        """Return how many sources to encode together, and how many rows to step."""
+        source_counts = [1, WARM_SOURCES] if self._config.bound else [WARM_SOURCES]
+        if not self._config.padded:
+            return source_counts, [WARM_SOURCES * self.bundle.manifest.defaults.beam_size]
+        most = (self._config.batch_rows - 1).bit_length()
+        return source_counts, [1 << power for power in range(most + 1)]
+
+    def _warm_step(self, encoded: Encoded, beams: IntArray) -> None:
+        """Step a row of each of these sources, (R,)."""
+        none = np.zeros((len(beams), 0), dtype=np.int64)
+        first = np.full_like(beams, self.bundle.manifest.vocabulary.bos)
+        inputs = StepInputs(first, beams, beams, none, first, candidates=1)
+        self.step(inputs, encoded.memory, encoded.state, attention=True)
 
 
 _MEMORY: Final = frozenset({"memory", "memory_mask"})
@@ -151,13 +167,3 @@ def _blank(spec: TensorSpec, length: int) -> NDArray[np.generic]:
     axes = spec.axes[1:]
     shape = [length if axis == RAGGED_AXIS else int(axis) for axis in axes]
     return np.full(shape, 0 if axes else length, dtype=DTYPES[spec.dtype])
-
-
-def _options(config: SessionConfig, precision: Precision) -> dict[str, dict[str, str]]:
-    """Return what each provider is told."""
-    return {
-        name: provider_options(
-            name, device_id=config.device_id, float16=precision == "fp16", cache=config.tensorrt_cache
-        )
-        for name in config.providers
-    }

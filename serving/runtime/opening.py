@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 Options = Mapping[str, Mapping[str, str]]
 """Provider options by the provider's full name."""
 
-_RUNTIME_TYPES: Final = {
+RUNTIME_TYPES: Final = {
     "tensor(bool)": "bool",
     "tensor(uint8)": "uint8",
     "tensor(int64)": "int64",
@@ -154,7 +154,7 @@ def _report_nodes(session: onnxruntime.InferenceSession, name: str, providers: S
 
 def _check_tensors(path: Path, kind: str, actual: Sequence[Any], expected: Sequence[TensorSpec]) -> None:
     """Compare a graph's own signature with the manifest's: names, order, dtypes, and which axes are free."""
-    of_graph = [_describe(node.name, _RUNTIME_TYPES.get(node.type, node.type), node.shape) for node in actual]
+    of_graph = [_describe(node.name, RUNTIME_TYPES.get(node.type, node.type), node.shape) for node in actual]
     of_manifest = [_describe(spec.name, spec.dtype, spec.axes) for spec in expected]
     if of_graph != of_manifest:
         differing = [f"{name} only in the graph" for name in of_graph if name not in of_manifest]

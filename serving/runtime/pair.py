@@ -1,0 +1,58 @@
+"""The two graphs of a bundle, opened as the configuration says."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from serving.bundle import Bundle
+from serving.manifest import GraphSpec, Precision
+from serving.runtime.bound import BoundGraph
+from serving.runtime.config import SessionConfig
+from serving.runtime.device import Device
+from serving.runtime.opening import open_graph
+from serving.runtime.padding import Padding, Unpadded
+from serving.runtime.providers import provider_options
+
+
+class Graph(Protocol):
+    """What runs: a plain session of ONNX Runtime, or one that is bound to its device."""
+
+    def run(self, output_names: Sequence[str], input_feed: Mapping[str, Any]) -> list[Any]:
+        """Return the outputs that are named."""
+
+
+def open_pair(bundle: Bundle, precision: Precision, config: SessionConfig) -> tuple[Graph, Graph]:
+    """Return encoder and decoder step; on a GPU they share the device on which memory and states stay.
+
+    Raises:
+        BadBundle: a graph cannot be loaded, or is not what the manifest says.
+        BadConfiguration: a provider did not load.
+    """
+    graphs = bundle.manifest.graphs[precision]
+    padding = padding_of(bundle, config)
+    device = Device(config.providers, _options(precision, config), config.device_id, padding)
+
+    def opened(graph: GraphSpec, threads: int) -> Graph:
+        session: Graph = open_graph(bundle, graph, config, threads, _options(precision, config))
+        return BoundGraph(session, graph, device, bundle.manifest.vocabulary.pad) if config.bound else session
+
+    return opened(graphs.encoder, config.encoder_threads), opened(graphs.decoder_step, config.step_threads)
+
+
+def padding_of(bundle: Bundle, config: SessionConfig) -> Padding:
+    """Return the sizes that shapes are rounded up to."""
+    return Padding(bundle.manifest.source_buckets) if config.padded else Unpadded()
+
+
+def _options(
+    bundle: Bundle, graph: GraphSpec, precision: Precision, config: SessionConfig
+) -> dict[str, dict[str, str]]:
+    """Return what each provider is told."""
+    return {
+        name: provider_options(
+            name,
+            device_id=config.device_id,
+            float16=precision == "fp16",
+            cache=config.tensorrt_cache,
+        )
+        for name in config.providers
+    }
