@@ -10,7 +10,8 @@ from serving.runtime.config import SessionConfig
 from serving.runtime.device import Device
 from serving.runtime.opening import open_graph
 from serving.runtime.padding import Padding, Unpadded
-from serving.runtime.providers import provider_options
+from serving.runtime.profiles import profile_options, ranges
+from serving.runtime.providers import TENSORRT, provider_options
 
 
 class Graph(Protocol):
@@ -29,10 +30,12 @@ def open_pair(bundle: Bundle, precision: Precision, config: SessionConfig) -> tu
     """
     graphs = bundle.manifest.graphs[precision]
     padding = padding_of(bundle, config)
-    device = Device(config.providers, _options(precision, config), config.device_id, padding)
+    device = Device(
+        config.providers, _options(bundle, graphs.decoder_step, precision, config), config.device_id, padding
+    )
 
     def opened(graph: GraphSpec, threads: int) -> Graph:
-        session: Graph = open_graph(bundle, graph, config, threads, _options(precision, config))
+        session: Graph = open_graph(bundle, graph, config, threads, _options(bundle, graph, precision, config))
         return BoundGraph(session, graph, device, bundle.manifest.vocabulary.pad) if config.bound else session
 
     return opened(graphs.encoder, config.encoder_threads), opened(graphs.decoder_step, config.step_threads)
@@ -46,13 +49,18 @@ def padding_of(bundle: Bundle, config: SessionConfig) -> Padding:
 def _options(
     bundle: Bundle, graph: GraphSpec, precision: Precision, config: SessionConfig
 ) -> dict[str, dict[str, str]]:
-    """Return what each provider is told."""
+    """Return what each provider is told of a graph."""
+    profiles = None
+    if config.padded and TENSORRT in config.providers:
+        sizes = ranges(bundle.manifest, padding_of(bundle, config), config.batch_rows, config.batch_sources)
+        profiles = profile_options(graph, sizes)
     return {
         name: provider_options(
             name,
             device_id=config.device_id,
             float16=precision == "fp16",
             cache=config.tensorrt_cache,
+            profiles=profiles,
         )
         for name in config.providers
     }
