@@ -43,6 +43,12 @@ def serve(
     precision: Annotated[
         Precision | None, typer.Option(help="Which of a bundle's graphs to run; by default the provider's best.")
     ] = DEFAULTS.session.precision,
+    io_binding: Annotated[
+        bool | None, typer.Option(help="Keep memory and states on the device between steps; by default on a GPU.")
+    ] = DEFAULTS.session.io_binding,
+    pad_to_buckets: Annotated[
+        bool | None, typer.Option(help="Round shapes up to a few sizes; by default on a GPU.")
+    ] = DEFAULTS.session.pad_to_buckets,
     encoder_threads: Annotated[
         int, typer.Option(help="Threads within one encoder run.")
     ] = DEFAULTS.session.encoder_threads,
@@ -78,6 +84,8 @@ def serve(
                 device_id=device_id,
                 tensorrt_cache=tensorrt_cache,
                 precision=precision,
+                io_binding=io_binding,
+                pad_to_buckets=pad_to_buckets,
                 encoder_threads=encoder_threads,
                 step_threads=step_threads,
                 spinning=spinning,

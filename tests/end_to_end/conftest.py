@@ -65,6 +65,11 @@ def stubs(server) -> Iterator[Stubs]:
 
 
 @pytest.fixture(scope="session")
+def shipped_models() -> Path:
+    return SHIPPED
+
+
+@pytest.fixture(scope="session")
 def shipped_server() -> Iterator[ServerThread]:
     config = ServerConfig(SHIPPED, host="127.0.0.1", port=0, session=SessionConfig(step_threads=1, spinning=False))
     with ServerThread(config, OnnxModel) as thread:

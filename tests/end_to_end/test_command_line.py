@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from beamstep import cli
 from beamstep.cli import app
+from serving.cores import cores
 
 CENTRED = "x,y\n0,0\n2,0\n2,2\n0,2\n1,1\n"
 SQUARE = "0 0\n2 0\n2 2\n0 2\n"
@@ -225,6 +226,12 @@ def test_another_packages_command_gets_its_arguments_and_its_help(run):
     [
         (["--models", "/nowhere"], "error: /nowhere: not a folder; expected models/<name>/<version>/manifest.json"),
         (["--provider", "Abacus"], "error: providers: asked for Abacus; this ONNX Runtime"),
+        (
+            ["--provider", "tensorrt,cuda"],
+            "error: providers: asked for TensorrtExecutionProvider, CUDAExecutionProvider; this",
+        ),
+        (["--device-id", "-1"], "error: device_id: -1; allowed: from 0"),
+        (["--pad-to-buckets"], "error: pad_to_buckets: True without io_binding; allowed: both, or neither"),
         (["--port", "-1"], "error: port: -1; allowed: from 0 (any free port) to 65535"),
         (["--services", "latin,"], "error: services: latin; allowed: some of translation, captioning, pointing"),
         (["--max-rows", "0"], "error: max_rows: 0; allowed: from 1"),
@@ -236,6 +243,12 @@ def test_another_packages_command_gets_its_arguments_and_its_help(run):
 )
 def test_serving_with_a_wrong_option_stops_with_a_sentence(run, arguments, message):
     assert message in failed(run("serve", *arguments), 2)
+
+
+def test_serving_says_what_threads_it_has_and_what_for(run, caplog):
+    with caplog.at_level("INFO"):
+        failed(run("serve", "--models", "/nowhere", "--step-threads", "2", "--no-spinning"), 2)
+    assert f"the encoder has 1 thread and the step 2; idle ones sleep; this process has {cores()}" in caplog.text
 
 
 def test_a_command_whose_package_is_missing_names_the_extra(monkeypatch):

@@ -17,11 +17,12 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from beamstep.client import AsyncClient, RetryPolicy
 from beamstep.errors import Overloaded, ServiceError, TimedOut, Unavailable
 from beamstep.v1.decoding_pb2 import DecodingOptions
+from serving.bundle import load_bundle
 from serving.config import ServerConfig
 from serving.errors import BadBundle, BadConfiguration
 from serving.scheduler import Limits
 from serving.server import Server, running_server
-from serving.session import SessionConfig
+from serving.session import OnnxModel, SessionConfig
 from tests.fakes.bundles import write_bundle
 from tests.fakes.planned import PlannedModel, open_planned
 
@@ -140,6 +141,31 @@ async def test_health_and_calls_while_the_models_load(models):
     finally:
         loaded.set()
         await server.stop(0)
+
+
+async def test_health_says_serving_once_every_bucket_of_every_model_ran(shipped_models):
+    """Asked in the middle of each graph run, and over the wire, where the loading thread stands still meanwhile."""
+    ran: dict[str, set[int]] = {}
+    statuses: set[int] = set()
+
+    class Watched(OnnxModel):
+        def step(self, inputs, memory, state, *, attention=False):
+            with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+                statuses.add(health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest()).status)
+            ran.setdefault(self.bundle.key, set()).add(memory["memory_mask"].shape[1])
+            return super().step(inputs, memory, state, attention=attention)
+
+    config = configuration(shipped_models, services=("pointing",))
+    server = Server(config, Watched)
+    await server.start()
+    try:
+        await server.load()
+        assert await health_of(server) == health_pb2.HealthCheckResponse.SERVING
+    finally:
+        await server.stop(0)
+    assert statuses == {health_pb2.HealthCheckResponse.NOT_SERVING}
+    bundles = [load_bundle(shipped_models / name / "1") for name in ("hull", "delaunay", "tour")]
+    assert ran == {bundle.key: set(bundle.manifest.source_buckets) for bundle in bundles}
 
 
 async def test_draining_finishes_what_runs_and_refuses_what_comes(models, opened, open_model):
