@@ -146,7 +146,7 @@ def _report_nodes(session: onnxruntime.InferenceSession, name: str, providers: S
         nodes[subgraph.ep_name] += len(operators)
         if subgraph.ep_name == CPU:
             on_cpu.update(operators)
-    counts = ", ".join(f"{nodes[provider]} nodes on {provider}" for provider in (*providers, CPU) if nodes[provider])
+    counts = ", ".join(f"{count} nodes on {provider}" for provider, count in nodes.items())
     if not any(nodes[provider] for provider in providers if provider != CPU):
         raise BadConfiguration(f"providers: {name}: asked for {', '.join(providers)}; all of its nodes are on {CPU}")
     logger.info("%s: %s (%s)", name, counts, ", ".join(f"{count} {kind}" for kind, count in on_cpu.most_common()))

@@ -23,7 +23,12 @@ def encoded(lengths, first):
     mask = np.arange(max(lengths)) < np.array(lengths)[:, None]
     number = np.arange(first, first + len(lengths))[:, None] * 1000 + np.arange(max(lengths)) + 1
     memory = np.where(mask, number, 0).astype(np.float32)[..., None]
-    return {"memory": memory.repeat(2, axis=2), "memory_mask": mask, "memory.keys": -memory}
+    return {
+        "memory": memory.repeat(2, axis=2),
+        "memory_mask": mask,
+        "memory.keys": -memory,
+        "memory.half": (memory % 2048).astype(np.float16),
+    }
 
 
 def put(array, padding, *axes):
