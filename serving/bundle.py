@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from serving.errors import BadBundle
 from serving.manifest import FORMAT, FileSpec, GraphSpec, Manifest
 from serving.old_formats import READERS
+from serving.seal import unsealed
 
 MANIFEST_FILE = "manifest.json"
 
@@ -87,22 +88,33 @@ def sha256_of(path: Path) -> str:
 
 def _parse_manifest(path: Path, text: str) -> Manifest:
     try:
-        raw = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise BadBundle(f"{path}: not JSON: {error}") from None
-    number = raw.get("format") if isinstance(raw, dict) else None
-    if isinstance(number, int) and number in READERS:
-        text = json.dumps(READERS[number](raw))
-    elif number != FORMAT:
-        readable = ", ".join(map(str, (*READERS, FORMAT)))
-        raise BadBundle(f"{path}: format: {number!r}; allowed: {readable}. Export the bundle again with this version")
-    try:
-        return Manifest.model_validate_json(text)
+        return Manifest.model_validate_json(json.dumps(_content(text)))
+    except BadBundle as error:
+        raise BadBundle(f"{path}: {error}") from None
     except ValidationError as error:
         faults = "; ".join(
             f"{'.'.join(map(str, fault['loc'])) or 'manifest'}: {fault['msg']}" for fault in error.errors()
         )
         raise BadBundle(f"{path}: {faults}") from None
+
+
+def _content(text: str) -> object:
+    """Return the manifest's content in this version's format, its seal checked and taken off; messages do not name the file."""
+    try:
+        raw = json.loads(text)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise BadBundle(f"not JSON: {error}") from None
+    number = raw.get("format") if isinstance(raw, dict) else None
+    # `True` is an int and equals 1.
+    if type(number) is int and number in READERS:
+        return READERS[number](raw)
+    if type(number) is not int or number != FORMAT:
+        readable = ", ".join(map(str, (*READERS, FORMAT)))
+        raise BadBundle(
+            f"format: {number!r}; allowed: {readable}. Export its run again with this version: "
+            "beamstep export runs/NAME --data DIR --replace"
+        )
+    return unsealed(raw)
 
 
 def _files(manifest: Manifest) -> list[GraphSpec | FileSpec]:

@@ -3,7 +3,7 @@
 Export writes through these types and serving reads through them, so that the two cannot disagree.
 """
 
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Final, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -12,6 +12,7 @@ FORMAT: Final = 2
 
 Precision = Literal["fp32", "int8", "fp16"]
 """What the large products compute in: float32; 8-bit integers with fixed scales; or float16, for GPUs."""
+PRECISIONS: Final[tuple[Precision, ...]] = get_args(Precision)
 
 TaskName = Literal["translation", "captioning", "convex_hull", "delaunay", "tour"]
 TEXT_TARGETS: frozenset[TaskName] = frozenset({"translation", "captioning"})
@@ -155,21 +156,34 @@ class QualityFigure(Part):
 
 
 class TokenAgreement(Part):
-    """How many answers are PyTorch's token by token.
+    """How many answers are the reference's (PyTorch's) token by token, and by how much the others are not.
 
-    An input counts as identical when its answer is so alone and in a mixed batch. A margin is how much PyTorch preferred its own
-    answer where a differing one first leaves it, as a natural log: a rounding error leaves near-ties alone, a bug does not.
+    Attributes:
+        beam_size: 1 is greedy.
+        inputs: how many were answered.
+        identical_alone: share of identical answers, each source decoded alone.
+        identical_in_batch: the same, decoded in a mixed batch.
+        largest_margin: of the answers that differ, natural logs; None where none does. Greedy: how much PyTorch preferred its own
+            token where the answers part. Beam: by how much the candidate scores its own answer above PyTorch's. A rounding error
+            decides near-ties alone; a bug does not stop there.
+        median_margin: of the same margins.
     """
 
     beam_size: int = Field(ge=1)
     inputs: int = Field(ge=1)
-    identical: float = Field(ge=0, le=1)
+    identical_alone: float = Field(ge=0, le=1)
+    identical_in_batch: float = Field(ge=0, le=1)
     largest_margin: float | None = None
     median_margin: float | None = None
 
+    @property
+    def identical(self) -> float:
+        """Return the smaller of the two shares."""
+        return min(self.identical_alone, self.identical_in_batch)
+
 
 class MetricChange(Part):
-    """The task's metric of PyTorch's answers and of these graphs' to the same held-back inputs; shares and BLEU in percent."""
+    """The task's metric of PyTorch's beam answers and of these graphs' to the same inputs, as `beamstep evaluate` computes it."""
 
     metric: str
     inputs: int = Field(ge=1)
@@ -180,25 +194,28 @@ class MetricChange(Part):
 class SpeedRatio(Part):
     """How many times faster than fp32 a step of `rows` rows is, or an encoding of `sources`; run in turns in one process."""
 
-    rows: int | None = None
-    sources: int | None = None
+    rows: int | None = Field(default=None, ge=1)
+    sources: int | None = Field(default=None, ge=1)
     times_faster: float = Field(gt=0)
 
 
 class Certificate(Part):
-    """What one precision was found to do on one execution provider, against PyTorch with the weights it was trained to.
+    """What one precision was found to do on one execution provider; docs/export.md says what each figure means and its bound.
 
     Attributes:
         provider: such as CPUExecutionProvider.
         precision: which graphs of the bundle.
         passed: whether serving may use them; `faults` says why not.
+        faults: each with its figure and the bound.
         created: UTC, ISO 8601.
         machine: processor, cores and the runtime's version.
-        tensor_shapes: how many random ragged shapes were compared, each over a few steps.
-        tensor_error: the largest difference of a log-prob or an attention weight from PyTorch's on them.
-        tokens: whole answers to held-back inputs, greedy and with a beam.
-        metric: before and after; None where no metric was asked for.
-        neighbours_error: the largest change of a row's log-prob that any number of other rows beside it made.
+        inputs: what the answers were compared on, in words.
+        tensor_shapes: how many random ragged shapes were compared, each over a few steps; 0 where there is nothing to compare with.
+        tensor_error: the largest difference of a log-prob or an attention weight from the reference's on them.
+        tokens: whole answers, greedy and with a beam; empty where there is nothing to compare with.
+        metric: before and after; None where the inputs have no true answers.
+        neighbours_error: the largest change of a row's log-prob that other rows made; relative where the log-prob is above 1.
+        padding_error: the largest change that encoding its source beside others made, padded to the longest; as above.
         speed: against fp32 on the same machine in the same minute; empty where the bundle has no fp32 to compare with.
     """
 
@@ -208,12 +225,20 @@ class Certificate(Part):
     faults: tuple[str, ...] = ()
     created: str
     machine: str
-    tensor_shapes: int = Field(ge=1)
-    tensor_error: float = Field(ge=0)
-    tokens: tuple[TokenAgreement, ...] = Field(min_length=1)
+    inputs: str
+    tensor_shapes: int = Field(default=0, ge=0)
+    tensor_error: float | None = Field(default=None, ge=0)
+    tokens: tuple[TokenAgreement, ...] = ()
     metric: MetricChange | None = None
     neighbours_error: float | None = Field(default=None, ge=0)
+    padding_error: float | None = Field(default=None, ge=0)
     speed: tuple[SpeedRatio, ...] = ()
+
+    @model_validator(mode="after")
+    def _faults_or_passed(self) -> Self:
+        if self.passed == bool(self.faults):
+            raise ValueError("faults: a certificate has some, or it passed")
+        return self
 
 
 class Manifest(Part):

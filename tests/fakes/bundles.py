@@ -1,12 +1,15 @@
 """Bundles on disk whose manifests and tokenizers are real and whose graphs are not: for tests that bring their own model."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import sentencepiece
 
 from serving.bundle import MANIFEST_FILE, Bundle, load_bundle, sha256_of
-from serving.manifest import TEXT_TARGETS, Manifest, TaskName
+from serving.manifest import TEXT_TARGETS, Certificate, Manifest, Precision, TaskName
+from serving.seal import SEAL, seal_of, sealed
 
 SENTENCES = [
     "ein hund läuft durch das gras",
@@ -67,10 +70,30 @@ def write_bundle(
                 "tool_versions": ["onnx==1.23.2"],
             },
             "quality": [{"metric": "exact", "value": 12.5, "data": "none", "command": "true"}],
+            "certificates": [passed("fp32")],
         }
     )
-    (folder / MANIFEST_FILE).write_text(manifest.model_dump_json(), encoding="utf-8")
+    (folder / MANIFEST_FILE).write_text(sealed(manifest), encoding="utf-8")
     return load_bundle(folder)
+
+
+def seal(folder: Path, content: dict[str, Any]) -> None:
+    """Write what a manifest shall hold, sealed whatever it is."""
+    rest = {key: value for key, value in content.items() if key != SEAL}
+    (folder / MANIFEST_FILE).write_text(json.dumps(rest | {SEAL: seal_of(rest)}), encoding="utf-8")
+
+
+def passed(precision: Precision, provider: str = "CPUExecutionProvider") -> Certificate:
+    """Return a certificate that lets a precision be served."""
+    return Certificate(
+        provider=provider,
+        precision=precision,
+        passed=True,
+        created="2026-11-23",
+        machine="none",
+        inputs="nothing: a fake",
+        neighbours_error=0,
+    )
 
 
 def _file(path: Path) -> dict[str, str]:
