@@ -47,7 +47,9 @@ class OnnxModel:
         self.bundle = bundle
         self._config = config
         self.provider = config.providers[0]
-        self.precision = choose_precision(bundle.manifest, self.provider, config.precision)
+        self.precision = choose_precision(
+            bundle.manifest, self.provider, config.precision, allow_uncertified=config.allow_uncertified
+        )
         graphs = bundle.manifest.graphs[self.precision]
         self._encoder, self._step = open_pair(bundle, self.precision, config)
         self._encoder_inputs = graphs.encoder.inputs

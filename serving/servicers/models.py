@@ -56,7 +56,8 @@ class ModelServicer(ModelServiceServicer):
             reference=reference_of(task.bundle),
             task=TASKS[manifest.task],
             description=manifest.description,
-            precision=choose_precision(manifest, self._provider, self._precision),
+            # The server has refused at load what may not be served.
+            precision=choose_precision(manifest, self._provider, self._precision, allow_uncertified=True),
             execution_provider=self._provider,
             default_options=_options(manifest.defaults),
             limits=model_pb2.ModelLimits(

@@ -14,6 +14,7 @@ from serving.errors import BadBundle, BadConfiguration
 from serving.manifest import TensorSpec
 from serving.runtime.providers import CUDA, provider_options
 from serving.session import OnnxModel, SessionConfig, pad_batch
+from tests.fakes.bundles import seal
 
 CUDA_OPTIONS = provider_options(CUDA, device_id=1, float16=False)
 
@@ -29,7 +30,7 @@ def altered(translation, tmp_path):
         change(folder, manifest)
         for graph in manifest["graphs"]["fp32"].values():
             graph["sha256"] = sha256_of(folder / graph["file"])
-        (folder / MANIFEST_FILE).write_text(json.dumps(manifest), encoding="utf-8")
+        seal(folder, manifest)
         return OnnxModel(load_bundle(folder), SessionConfig())
 
     return alter
@@ -39,7 +40,9 @@ def test_an_input_of_another_name_is_refused(altered):
     def rename(folder, manifest):
         manifest["graphs"]["fp32"]["encoder"]["inputs"][0]["name"] = "tokens"
 
-    with pytest.raises(BadBundle, match=r"encoder.onnx: its inputs .* source_tokens: .* only in the graph; tokens: "):
+    with pytest.raises(
+        BadBundle, match=r"encoder.fp32.onnx: its inputs .* source_tokens: .* only in the graph; tokens: "
+    ):
         altered(rename)
 
 
@@ -48,7 +51,7 @@ def test_an_output_of_another_dtype_is_refused(altered):
         manifest["graphs"]["fp32"]["decoder_step"]["outputs"][1]["dtype"] = "float32"
 
     with pytest.raises(
-        BadBundle, match=r"decoder_step.onnx: its outputs .* candidate: int64\[\?, \?\] only in the graph"
+        BadBundle, match=r"decoder_step.fp32.onnx: its outputs .* candidate: int64\[\?, \?\] only in the graph"
     ):
         altered(retype)
 
@@ -63,9 +66,9 @@ def test_an_axis_said_to_be_fixed_that_is_free_is_refused(altered):
 
 def test_a_file_that_is_no_graph_is_refused(altered):
     def scribble(folder, manifest):
-        (folder / "decoder_step.onnx").write_bytes(b"not a graph")
+        (folder / "decoder_step.fp32.onnx").write_bytes(b"not a graph")
 
-    with pytest.raises(BadBundle, match=r"decoder_step.onnx: ONNX Runtime cannot load it"):
+    with pytest.raises(BadBundle, match=r"decoder_step.fp32.onnx: ONNX Runtime cannot load it"):
         altered(scribble)
 
 
@@ -90,7 +93,7 @@ def test_other_providers_than_asked_for_are_refused_with_the_reason(translation,
         BadConfiguration,
         match=rf"asked for {CUDA}, CPU.*; ONNX Runtime gave CPU.*; reason: {CUDA}: .*providers_cuda.so is not there",
     ):
-        OnnxModel(translation.bundle, SessionConfig(providers=(CUDA,), device_id=1))
+        OnnxModel(translation.bundle, SessionConfig(providers=(CUDA,), device_id=1, allow_uncertified=True))
 
 
 def test_a_provider_that_fails_is_told_from_a_graph_that_does(translation, monkeypatch):
@@ -106,7 +109,7 @@ def test_a_provider_that_fails_is_told_from_a_graph_that_does(translation, monke
     with pytest.raises(
         BadConfiguration, match=r"ONNX Runtime says CUDA failure 35: CUDA driver version is .* version;"
     ):
-        OnnxModel(translation.bundle, SessionConfig(providers=(CUDA,)))
+        OnnxModel(translation.bundle, SessionConfig(providers=(CUDA,), allow_uncertified=True))
 
 
 def test_a_provider_that_runs_nothing_of_a_graph_is_refused(translation, monkeypatch, caplog):
@@ -115,7 +118,7 @@ def test_a_provider_that_runs_nothing_of_a_graph_is_refused(translation, monkeyp
     class Session(onnxruntime.InferenceSession):
         def __init__(self, path, options, **_):
             super().__init__(path, options, providers=["CPUExecutionProvider"])
-            self.encodes = path.name == "encoder.onnx"
+            self.encodes = path.name == "encoder.fp32.onnx"
 
         def get_providers(self):
             return [CUDA, "CPUExecutionProvider"]
@@ -129,10 +132,12 @@ def test_a_provider_that_runs_nothing_of_a_graph_is_refused(translation, monkeyp
     monkeypatch.setattr("onnxruntime.InferenceSession", Session)
     with (
         caplog.at_level("INFO"),
-        pytest.raises(BadConfiguration, match=rf"decoder_step.onnx: asked for {CUDA}; all of its nodes are on CPU"),
+        pytest.raises(
+            BadConfiguration, match=rf"decoder_step.fp32.onnx: asked for {CUDA}; all of its nodes are on CPU"
+        ),
     ):
-        OnnxModel(translation.bundle, SessionConfig(providers=(CUDA,)))
-    assert re.search(rf"encoder.onnx: \d+ nodes on {CUDA} \(\)", caplog.text)
+        OnnxModel(translation.bundle, SessionConfig(providers=(CUDA,), allow_uncertified=True))
+    assert re.search(rf"encoder.fp32.onnx: \d+ nodes on {CUDA} \(\)", caplog.text)
 
 
 def test_no_threads_are_refused():
