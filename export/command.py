@@ -8,11 +8,13 @@ import typer
 from pydantic import ValidationError
 from rich.console import Console
 
+from export.certification.table import certificate_table
 from export.errors import ExportError
-from export.pipeline import ExportSettings, Precision, export_run
+from export.pipeline import ExportSettings, export_run
 from serving.bundle import load_bundle
 from serving.errors import BeamstepError
-from serving.manifest import Manifest
+from serving.manifest import PRECISIONS
+from serving.precision import parse_precisions
 from training.config import RecipeError
 from training.run import load_run
 
@@ -22,11 +24,13 @@ def export(  # noqa: PLR0917 - typer makes options of them
     output: Annotated[Path, typer.Option(help="The folder of bundles.")] = Path("models"),
     name: Annotated[str | None, typer.Option(help="The bundle's name; default: the recipe's.")] = None,
     bundle_version: Annotated[str, typer.Option(help="The bundle's version.")] = "1",
-    precision: Annotated[Precision, typer.Option(help="How weights are stored; arithmetic is float32.")] = "int8",
+    precision: Annotated[
+        str, typer.Option(help=f"Some of {','.join(PRECISIONS)}: a pair of graphs is kept of each.")
+    ] = "int8",
     data: Annotated[
         Path | None, typer.Option(help="The data folder; not needed where the problem makes its own.")
     ] = None,
-    inputs: Annotated[int, typer.Option(min=1, help="Held-back inputs to compare answers on.")] = 200,
+    inputs: Annotated[int, typer.Option(min=1, help="Held-back inputs to compare answers on.")] = 1000,
     replace: Annotated[bool, typer.Option("--replace", help="Replace a version that is there.")] = False,
     note: Annotated[
         list[str] | None,
@@ -38,8 +42,9 @@ def export(  # noqa: PLR0917 - typer makes options of them
     if threads is not None:
         torch.set_num_threads(threads)
     console = Console(stderr=True)
-    settings = ExportSettings(output, name, bundle_version, precision, inputs, replace, tuple(note or ()))
     try:
+        precisions = parse_precisions(precision)
+        settings = ExportSettings(output, name, bundle_version, precisions, inputs, replace, tuple(note or ()))
         with console.status("loading the run") as status:
             folder = export_run(load_run(run, data), settings, status.update)
         _report(Console(), folder)
@@ -55,14 +60,4 @@ def _report(console: Console, folder: Path) -> None:
     manifest = load_bundle(folder).manifest
     size = sum(file.stat().st_size for file in folder.iterdir())
     console.print(f"{folder}: {manifest.task}, {', '.join(manifest.graphs)}, {size / 1e6:.2f} MB")
-    for line in _parity_lines(manifest):
-        console.print(line)
-
-
-def _parity_lines(manifest: Manifest) -> list[str]:
-    return [
-        f"{report.precision} on {report.provider}: largest tensor error {report.tensor_error:.1e}; of {tokens.inputs} held-back "
-        f"inputs {100 * tokens.identical:.1f} % beam {tokens.beam_size} answers are PyTorch's token by token"
-        for report in manifest.certificates
-        for tokens in report.tokens
-    ]
+    console.print(certificate_table(manifest.certificates))

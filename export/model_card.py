@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Final
 
+from export.certification.table import certificate_rows, certificate_titles
 from serving.manifest import LengthRule, Manifest
 
 CALLS: Final = {
@@ -49,23 +50,13 @@ def _quality(manifest: Manifest) -> str:
 
 
 def _fidelity(manifest: Manifest) -> str:
-    rows = (
-        (
-            f"{report.precision} on {report.provider}",
-            f"{report.tensor_error:.1e}",
-            *(
-                f"{100 * tokens.identical:.1f} % of {tokens.inputs} (beam {tokens.beam_size})"
-                for tokens in report.tokens
-            ),
-            "none" if report.tokens[0].largest_margin is None else f"{report.tokens[0].largest_margin:.1e}",
-        )
-        for report in manifest.certificates
-    )
-    names = ("precision and provider", "largest tensor error", "greedy identical", "beam identical", "margin")
+    if not manifest.certificates:
+        return "## Certificates\n\nNone: `beamstep verify --write` makes them."
+    names = ("", *certificate_titles(manifest.certificates))
     return (
-        "## Fidelity\n\nThe graphs against PyTorch with the same weights: tensors on random shapes, and whole answers token by "
-        "token on held-back inputs, alone and in a mixed batch. The margin is how much likelier PyTorch's token was, at most, "
-        f"where a greedy answer differed.\n\n{_table(names, rows)}"
+        "## Certificates\n\nEach precision against PyTorch with the weights it was trained to, on one execution provider; "
+        "`beamstep verify` measures again on another machine. docs/export.md says what each figure means and which bound it must "
+        f"keep.\n\n{_table(names, certificate_rows(manifest.certificates))}"
     )
 
 

@@ -1,39 +1,42 @@
-"""From a finished run to a published bundle, read top to bottom: round, trace, store, check, publish."""
+"""From a finished run to a published bundle, read top to bottom: trace, compare with PyTorch, quantise, certify, publish."""
 
 import copy
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal, cast
+from typing import Final, cast
 
 import torch
 
-from export.errors import ExportError
-from export.manifest_file import write_manifest
-from export.onnx_writer import trace_graphs
-from export.parity import Comparison, check_parity
+from export.certification.certify import certify
+from export.certification.references import References, record_references
+from export.certification.references_file import write_references
+from export.certification.sources import Source, drawn_picture
+from export.errors import ExportError, ParityError
+from export.manifest_file import now, write_manifest
+from export.onnx_writer import Graphs, trace_graphs
+from export.parity import check_parity
 from export.publish import (
     copy_tokenizers,
     git_commit,
-    now,
     published_folder,
     staged,
     tool_versions,
     write_graph_files,
 )
-from export.quantise import round_weights, store_in_8_bits
-from export.sources import Source, example_batch, held_back_sources
+from export.sources import HeldBack, example_batch, held_back
+from export.stand_in import stand_in_graphs
 from export.torch_model import TorchModel
-from serving.bundle import load_bundle
+from serving.bundle import Bundle, load_bundle
 from serving.manifest import (
     TEXT_TARGETS,
-    Certificate,
     DataSource,
     DecodingDefaults,
     DecodingLimits,
     ImageSpec,
     Manifest,
+    Precision,
     Provenance,
     TaskName,
     TensorSpec,
@@ -47,8 +50,11 @@ from training.recipe import Recipe
 from training.run import Run
 from training.vocabulary import BOS, EOS, FIRST_POSITION, PAD, UNK
 
-Precision = Literal["int8", "fp32"]
 SMALLEST_BUCKET: Final = 8
+PICTURES: Final = 64
+"""How many drawn pictures stand for photos that may not travel."""
+
+Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -59,8 +65,8 @@ class ExportSettings:
         output: the folder of bundles.
         name: the bundle's; None takes the recipe's.
         version: the bundle's.
-        precision: how weights are stored; arithmetic is float32 either way.
-        inputs: how many held-back inputs parity decodes.
+        precisions: a pair of graphs is kept of each.
+        inputs: how many held-back inputs are decoded for the certificates, where the problem has so many.
         replace: whether a version that is there may be replaced.
         notes: sentences on what the recipe does not say of this run; they go into provenance and the model card.
     """
@@ -68,17 +74,17 @@ class ExportSettings:
     output: Path
     name: str | None = None
     version: str = "1"
-    precision: Precision = "int8"
-    inputs: int = 200
+    precisions: tuple[Precision, ...] = ("int8",)
+    inputs: int = 1000
     replace: bool = False
     notes: tuple[str, ...] = ()
 
 
-def export_run(run: Run, settings: ExportSettings, progress: Callable[[str], None]) -> Path:
+def export_run(run: Run, settings: ExportSettings, progress: Progress) -> Path:
     """Export a run, check it against PyTorch, and publish it.
 
     Args:
-        run: with its data, for parity needs inputs that training never saw.
+        run: with its data, for certificates need inputs that training never saw.
         settings: where to and how.
         progress: called with a word on what is being done.
 
@@ -92,38 +98,79 @@ def export_run(run: Run, settings: ExportSettings, progress: Callable[[str], Non
     name = settings.name or run.recipe.name
     # Before the minutes of tracing and checking; `staged` asks again.
     published = published_folder(settings.output, name, settings.version, replace=settings.replace)
-    sources = held_back_sources(run.problem, task, settings.inputs)
+    inputs = held_back(run.problem, task, settings.inputs)
     model = copy.deepcopy(run.model).eval()
-    if settings.precision == "int8":
-        progress("rounding the weights to 8 bits")
-        round_weights(model)
     progress("tracing the encoder and the decoder step")
-    graphs = trace_graphs(model, task, example_batch(task, sources))
-    if settings.precision == "int8":
-        store_in_8_bits(graphs.encoder)
-        store_in_8_bits(graphs.decoder_step)
+    traced = trace_graphs(model, task, example_batch(task, inputs.sources))
     with staged(settings.output, name, settings.version, replace=settings.replace) as folder:
+        # fp32 is there until the end: what is calibrated runs it, and speed is compared with it.
         manifest = build_manifest(
             run.recipe,
             settings,
-            write_graph_files(folder, graphs),
+            write_graph_files(folder, traced),
             copy_tokenizers(folder, run.tokenizers),
-            vocabulary_of(model, task, sources),
+            vocabulary_of(model, task, inputs.sources),
         )
         write_manifest(folder, manifest)
-        report = _check(folder, model, sources, progress)
-        write_manifest(folder, manifest.model_copy(update={"certificates": (report,)}))
+        fp32 = OnnxModel(load_bundle(folder), SessionConfig(precision="fp32", allow_uncertified=True))
+        reference = TorchModel(model, manifest.graphs["fp32"].encoder.inputs)
+        progress("comparing every tensor with PyTorch's on random shapes")
+        check_parity(manifest, reference, fp32, inputs.sources)
+        graphs = dict(manifest.graphs) | _make_others(folder, traced, settings.precisions, progress)
+        measured, travelling = _record(manifest, reference, inputs, progress)
+        manifest = manifest.model_copy(update={"graphs": graphs, "references": write_references(folder, travelling)})
+        write_manifest(folder, manifest)
+        _keep(folder, _certified(load_bundle(folder), settings.precisions, measured, progress), settings.precisions)
     return published
 
 
-def _check(
-    folder: Path, model: SequenceToSequence, sources: Sequence[Source], progress: Callable[[str], None]
-) -> Certificate:
-    """Load a bundle as a server does, and compare it with the model it was made from."""
-    bundle = load_bundle(folder)
-    candidate = OnnxModel(bundle, SessionConfig())
-    reference = TorchModel(model, bundle.manifest.graphs["fp32"].encoder.inputs)
-    return check_parity(Comparison(bundle.manifest, reference, candidate), sources, candidate.provider, progress)
+def _make_others(
+    folder: Path, traced: Graphs, precisions: Sequence[Precision], progress: Progress
+) -> dict[Precision, GraphSpecs]:
+    """Write the graphs of every precision beside fp32."""
+    made: dict[Precision, GraphSpecs] = {}
+    for precision in precisions:
+        if precision != "fp32":
+            progress(f"making the {precision} graphs")
+            made[precision] = write_graph_files(folder, stand_in_graphs(precision, traced), precision)
+    return made
+
+
+def _record(
+    manifest: Manifest, reference: TorchModel, inputs: HeldBack, progress: Progress
+) -> tuple[References, References]:
+    """Return PyTorch's answers to the held-back inputs, and those that travel: the same, but for photos."""
+    sources, golds = inputs
+    label = "held-back inputs"
+    measured = record_references(manifest, reference, sources, label=label, golds=golds, progress=progress)
+    if manifest.image is None:
+        return measured, measured
+    pictures = [drawn_picture(seed, manifest.image.height, manifest.image.width) for seed in range(PICTURES)]
+    return measured, record_references(manifest, reference, pictures, label="drawn pictures", progress=progress)
+
+
+def _certified(bundle: Bundle, precisions: Sequence[Precision], references: References, progress: Progress) -> Manifest:
+    """Certify each precision.
+
+    Raises:
+        ParityError: one does not pass; the message names all that is wrong with any.
+    """
+    provider = SessionConfig().providers[0]
+    certificates = [certify(bundle, precision, provider, references, progress) for precision in precisions]
+    faults = [f"{one.precision}: {fault}" for one in certificates for fault in one.faults]
+    if faults:
+        raise ParityError("; ".join(faults))
+    return bundle.manifest.model_copy(update={"certificates": tuple(certificates)})
+
+
+def _keep(folder: Path, manifest: Manifest, precisions: Sequence[Precision]) -> None:
+    """Write the manifest of the precisions that were asked for, and remove the graphs of others."""
+    kept: Mapping[Precision, GraphSpecs] = {precision: manifest.graphs[precision] for precision in precisions}
+    for precision, graphs in manifest.graphs.items():
+        if precision not in kept:
+            for graph in (graphs.encoder, graphs.decoder_step):
+                (folder / graph.file).unlink()
+    write_manifest(folder, manifest.model_copy(update={"graphs": kept}))
 
 
 def build_manifest(

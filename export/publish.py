@@ -7,7 +7,6 @@ import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -17,11 +16,9 @@ from pydantic import TypeAdapter, ValidationError
 from export.errors import ExportError
 from export.onnx_writer import Graphs, signature
 from serving.bundle import sha256_of
-from serving.manifest import FileSpec, GraphSpec, PlainName, Tokenizers
+from serving.manifest import FileSpec, GraphSpec, PlainName, Precision, Tokenizers
 from serving.manifest import Graphs as GraphSpecs
 
-ENCODER_FILE: Final = "encoder.onnx"
-STEP_FILE: Final = "decoder_step.onnx"
 TOOLS: Final = ("numpy", "onnx", "onnxruntime", "torch")
 _PLAIN_NAME: Final = TypeAdapter[str](PlainName)
 
@@ -75,11 +72,11 @@ def published_folder(output: Path, name: str, version: str, *, replace: bool) ->
     return final
 
 
-def write_graph_files(folder: Path, graphs: Graphs) -> GraphSpecs:
-    """Write both graphs, and return what the manifest says of them."""
+def write_graph_files(folder: Path, graphs: Graphs, precision: Precision = "fp32") -> GraphSpecs:
+    """Write both graphs of a precision, and return what the manifest says of them."""
     return GraphSpecs(
-        encoder=_write_graph(folder / ENCODER_FILE, graphs.encoder),
-        decoder_step=_write_graph(folder / STEP_FILE, graphs.decoder_step),
+        encoder=_write_graph(folder / f"encoder.{precision}.onnx", graphs.encoder),
+        decoder_step=_write_graph(folder / f"decoder_step.{precision}.onnx", graphs.decoder_step),
     )
 
 
@@ -107,11 +104,6 @@ def tool_versions() -> tuple[str, ...]:
     """Return what made the bundle, as `name==version`."""
     tools = (f"{name}=={importlib.metadata.version(name)}" for name in TOOLS)
     return (f"python=={platform.python_version()}", *tools)
-
-
-def now() -> str:
-    """Return the time in UTC, ISO 8601, to the second."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _write_graph(path: Path, model: onnx.ModelProto) -> GraphSpec:

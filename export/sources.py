@@ -1,24 +1,23 @@
-"""Encoder inputs to trace with, to compare tensors on and to decode: random ones, and real ones that training never saw."""
+"""Real inputs that training never saw, to compare answers on; inputs of training, to calibrate on; and a batch to trace with."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final, Protocol, runtime_checkable
+from itertools import islice
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from export.certification.references import Gold
+from export.certification.sources import Source, random_source
 from export.errors import ExportError
 from export.graphs import ENCODER_GRAPHS
 from serving.manifest import TaskName, TensorSpec
 from serving.session import pad_batch
-from training.problems.base import Problem
-from training.vocabulary import EOS, PAD
-
-Source = dict[str, NDArray[Any]]
-"""One source: each encoder input without the batch axis and without padding."""
-
-IMAGE_SHAPE: Final = (224, 224, 3)
+from training.problems.base import Batch, Problem
+from training.problems.captioning import CaptioningProblem
+from training.problems.translation import TranslationProblem
+from training.vocabulary import EOS, FIRST_POSITION, PAD
 
 
 @runtime_checkable
@@ -29,27 +28,73 @@ class HoldsBack(Protocol):
         """Return `count` held-back sources as the exported encoder is fed them, batch axis included."""
 
 
-def held_back_sources(problem: Problem, task: TaskName, count: int) -> list[Source]:
-    """Return up to `count` sources that the model was not trained on, in the problem's own order.
+class HeldBack(NamedTuple):
+    """Sources that the model was not trained on, and their true answers; None where the problem does not give them."""
+
+    sources: list[Source]
+    golds: list[Gold] | None
+
+
+def held_back(problem: Problem, task: TaskName, count: int) -> HeldBack:
+    """Return up to `count` sources in the problem's own order.
 
     Raises:
         ExportError: the problem has none.
     """
-    sources = [source for _, source in zip(range(count), _all_held_back(problem, task, count), strict=False)]
+    if isinstance(problem, HoldsBack):
+        sources = [source for inputs in problem.held_back_inputs(count) for source in split_batch(inputs, task)]
+        golds = _texts(problem, count)
+    else:
+        pairs = list(islice(_pairs(problem, task), count))
+        sources = [source for source, _ in pairs]
+        golds = _texts(problem, count) if task == "translation" else [indices for _, indices in pairs]
     if not sources:
         raise ExportError("the problem holds back no inputs; parity needs at least one")
-    return sources
+    return HeldBack(sources, golds)
 
 
-def _all_held_back(problem: Problem, task: TaskName, count: int) -> Iterator[Source]:
+def training_sources(problem: Problem, task: TaskName, count: int) -> list[Source]:
+    """Return up to `count` sources of the first training batches, to calibrate on.
+
+    Where training sees features in place of images, the last of the held-back ones: an image has no training batch to be read
+    from, and what is taken from them are ranges of activations, a few numbers a layer.
+    """
     if isinstance(problem, HoldsBack):
-        for inputs in problem.held_back_inputs(count):
-            yield from split_batch(inputs, task)
+        everything = held_back(problem, task, MANY).sources
+        return everything[-count:]
+    sources = (source for batch in problem.training_batches(0) for source in split_batch(batch.inputs, task))
+    return list(islice(sources, count))
+
+
+MANY = 1 << 20
+
+
+def _texts(problem: Problem, count: int) -> list[Gold] | None:
+    """Return the true texts of the first held-back sources, as people wrote them."""
+    if isinstance(problem, TranslationProblem):
+        return [(pair.target,) for pair in problem.pairs.validation_text[:count]]
+    if isinstance(problem, CaptioningProblem):
+        return [image.captions for image in problem.photos.validation_images[:count]]
+    return None
+
+
+def _pairs(problem: Problem, task: TaskName) -> Iterator[tuple[Source, tuple[int, ...]]]:
+    """Yield held-back sources with the indices of points that their targets name; meaningless ones for text."""
+    batches = [
+        list(zip(split_batch(batch.inputs, task), _indices(batch), strict=True))
+        for batch in problem.validation_batches()
+    ]
+    if task == "translation":
+        yield from (pair for batch in batches for pair in batch)
         return
-    batches = [list(split_batch(batch.inputs, task)) for batch in problem.validation_batches()]
-    # Batches may differ in kind, such as one for each size of point set: take from each in turn.
+    # Batches differ in kind, one for each size of point set: take from each in turn.
     for place in range(max(map(len, batches), default=0)):
         yield from (batch[place] for batch in batches if place < len(batch))
+
+
+def _indices(batch: Batch) -> Iterator[tuple[int, ...]]:
+    for target in batch.target.tolist():
+        yield tuple(token - FIRST_POSITION for token in target if token not in {PAD, EOS})
 
 
 def split_batch(inputs: Mapping[str, Tensor], task: TaskName) -> Iterator[Source]:
@@ -59,18 +104,6 @@ def split_batch(inputs: Mapping[str, Tensor], task: TaskName) -> Iterator[Source
     for row in range(len(next(iter(inputs.values())))):
         real = slice(None) if counts is None else slice(int(counts[row]))
         yield {name: np.asarray(inputs[name][row][real] if "S" in axes[name] else inputs[name][row]) for name in axes}
-
-
-def random_source(task: TaskName, random: np.random.Generator, length: int, like: Sequence[Source]) -> Source:
-    """Draw a source of `length` positions: noise, points in a box anywhere, or ids that occur in the sources `like`."""
-    if task == "captioning":
-        return {"image": random.integers(0, 256, IMAGE_SHAPE).astype(np.uint8)}
-    if task == "translation":
-        known = np.unique(np.concatenate([source["source_tokens"] for source in like]))
-        tokens = np.append(random.choice(known, length - 1), EOS)
-        return {"source_tokens": tokens, "source_lengths": np.array(length)}
-    corner, size = random.uniform(-1000, 1000, 2), random.uniform(0.01, 1000)
-    return {"points": corner + size * random.random((length, 2)), "point_counts": np.array(length)}
 
 
 def as_batch(sources: Sequence[Source], specs: Sequence[TensorSpec]) -> dict[str, Tensor]:
@@ -87,8 +120,12 @@ def example_batch(task: TaskName, like: Sequence[Source]) -> dict[str, Tensor]:
     axes = ENCODER_GRAPHS[task].axes
     specs = [
         TensorSpec.model_validate(
-            {"name": name, "dtype": str(array.dtype), "axes": (*axes[name], *array.shape[len(axes[name]) - 1 :])}
+            {
+                "name": name,
+                "dtype": str(sources[0][name].dtype),
+                "axes": (*letters, *sources[0][name].shape[len(letters) - 1 :]),
+            }
         )
-        for name, array in sources[0].items()
+        for name, letters in axes.items()
     ]
     return as_batch(sources, specs)

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from export.certification.sources import Source
 from export.pipeline import ExportSettings, export_run
-from export.sources import Source, held_back_sources
+from export.sources import held_back
 from serving.bundle import Bundle, load_bundle
 from serving.session import OnnxModel, SessionConfig
 from tests.fakes.runs import FAMILIES, untrained_run
@@ -42,9 +43,11 @@ def export_family(families: dict[str, Exported], tmp_path_factory: pytest.TempPa
             folder: Path = tmp_path_factory.mktemp(family)
             torch.set_num_threads(1)
             run = untrained_run(family, folder / "run")
-            path = export_run(run, ExportSettings(folder / "models", inputs=INPUTS), progress=print)
+            path = export_run(
+                run, ExportSettings(folder / "models", precisions=("fp32",), inputs=INPUTS), progress=print
+            )
             bundle = load_bundle(path)
-            sources = held_back_sources(run.problem, run.recipe.task, INPUTS)
+            sources = held_back(run.problem, run.recipe.task, INPUTS).sources
             families[family] = Exported(family, run, bundle, OnnxModel(bundle, SessionConfig(step_threads=1)), sources)
         return families[family]
 
