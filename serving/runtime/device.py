@@ -8,9 +8,10 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from serving.decoding.tensors import Tensor
-from serving.runtime.opening import RUNTIME_TYPES, Options, session_options
+from serving.precision import CPU
+from serving.runtime.opening import RUNTIME_TYPES, session_options
 from serving.runtime.padding import Padding
-from serving.runtime.providers import GPU
+from serving.runtime.providers import CUDA, GPU, provider_options
 from serving.runtime.take_graph import Axis, take_graph
 
 Value: TypeAlias = onnxruntime.OrtValue
@@ -26,13 +27,13 @@ class Device:
         padding: the sizes that tensors have there.
     """
 
-    def __init__(self, providers: Sequence[str], options: Options, number: int, padding: Padding) -> None:
-        """Use the device of the first of some providers; TensorRT's is CUDA's, and moves no rows that CUDA could not."""
-        self.kind = "cuda" if providers[0] in GPU else "cpu"
+    def __init__(self, provider: str, number: int, padding: Padding) -> None:
+        """Use a provider's device; TensorRT's is CUDA's, which moves rows without an engine."""
+        self.kind = "cuda" if provider in GPU else "cpu"
         self.number = number if self.kind == "cuda" else 0
         self.padding = padding
-        name = "CUDAExecutionProvider" if self.kind == "cuda" else "CPUExecutionProvider"
-        self._provider = (name, dict(options.get(name, {})))
+        name = CUDA if self.kind == "cuda" else CPU
+        self._provider = (name, provider_options(name, device_id=self.number, float16=False))
         self._sessions: dict[tuple[str, int, Axis], onnxruntime.InferenceSession] = {}
 
     def hold(self, array: NDArray[np.generic]) -> Value:

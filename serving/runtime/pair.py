@@ -29,10 +29,7 @@ def open_pair(bundle: Bundle, precision: Precision, config: SessionConfig) -> tu
         BadConfiguration: a provider did not load.
     """
     graphs = bundle.manifest.graphs[precision]
-    padding = padding_of(bundle, config)
-    device = Device(
-        config.providers, _options(bundle, graphs.decoder_step, precision, config), config.device_id, padding
-    )
+    device = Device(config.providers[0], config.device_id, padding_of(bundle, config))
 
     def opened(graph: GraphSpec, threads: int) -> Graph:
         session: Graph = open_graph(bundle, graph, config, threads, _options(bundle, graph, precision, config))

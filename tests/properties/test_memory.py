@@ -12,7 +12,7 @@ from serving.runtime.device import Device, RuntimeTensor
 from serving.runtime.padding import Padding, Unpadded, pad_array
 
 PADDINGS = [Unpadded(), Padding((8, 16, 32))]
-DEVICES = {padding: Device(("CPUExecutionProvider",), {}, 0, padding) for padding in PADDINGS}
+DEVICES = {padding: Device("CPUExecutionProvider", 0, padding) for padding in PADDINGS}
 places = pytest.mark.parametrize("padding", [None, *PADDINGS])
 
 turns = st.lists(st.tuples(st.lists(st.integers(1, 40), max_size=3), st.integers(0, 3)), max_size=12)

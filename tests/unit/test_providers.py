@@ -8,6 +8,8 @@ import pytest
 from serving.errors import BadConfiguration
 from serving.precision import CPU
 from serving.runtime.config import SessionConfig
+from serving.runtime.device import Device
+from serving.runtime.padding import Unpadded
 from serving.runtime.providers import CUDA, TENSORRT, provider_names, provider_options, why_not_loaded
 
 
@@ -66,3 +68,12 @@ def test_the_loader_says_what_is_missing(tmp_path):
     library.symlink_to(_ctypes.__file__)
     assert "it is the driver or the device" in why_not_loaded(CUDA, tmp_path)
     assert "own lines above" in why_not_loaded("OpenVINOExecutionProvider", tmp_path)
+
+
+def test_tensors_stay_on_the_gpu_that_was_asked_for_whichever_provider_has_it():
+    """TensorRT's device is CUDA's, and rows are moved there by CUDA even where nobody asked for CUDA itself."""
+    for provider in (CUDA, TENSORRT):
+        device = Device(provider, 2, Unpadded())
+        assert (device.kind, device.number) == ("cuda", 2)
+        assert device._provider == (CUDA, provider_options(CUDA, device_id=2, float16=False))
+    assert (Device(CPU, 2, Unpadded()).kind, Device(CPU, 2, Unpadded()).number) == ("cpu", 0)
