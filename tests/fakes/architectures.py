@@ -1,58 +1,86 @@
-"""Every architecture of the translation model, small and with random weights; docs/architectures.md has what they are."""
+"""Every recurrent architecture, small and with random weights; docs/architectures.md has what they are."""
 
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 
-from training.models.attention import ATTENTION
 from training.models.base import SequenceToSequence
-from training.models.cells import CELLS
+from training.models.pointer import PointerConfig, PointerDecoder, PointerEncoder
 from training.models.translation import TranslationDecoder, TranslationEncoder, TranslationModelConfig
 
 SOURCES, TARGETS = 23, 19
 """Sizes of the vocabularies."""
 
-_PAIRS = {f"{cell}, {attention}": {"cell": cell, "attention": attention} for cell in CELLS for attention in ATTENTION}
-_STACKS = {
-    f"{cell}, stacked": {"cell": cell, "encoder_layers": 2, "decoder_layers": 3, "dropout": 0.3} for cell in CELLS
+_DEEP_ENCODER = {"encoder_layers": 2, "dropout": 0.3}
+_ONE_WAY = {"encoder_bidirectional": False}
+_DEEP_DECODER = {"decoder_layers": 3, "dropout": 0.3}
+_NOT_FED = {"input_feeding": False}
+
+ARCHITECTURES: Mapping[str, Mapping[str, Any]] = {
+    f"{cell}, {attention}": {"cell": cell, "attention": attention} | rest
+    for cell, attention, rest in (
+        ("rnn", "dot", _ONE_WAY | _DEEP_DECODER),
+        ("rnn", "general", _ONE_WAY),
+        ("rnn", "additive", _DEEP_ENCODER | _ONE_WAY | _DEEP_DECODER | _NOT_FED),
+        ("rnn", "none", _DEEP_DECODER | _NOT_FED),
+        ("gru", "dot", {}),
+        ("gru", "general", _ONE_WAY | _DEEP_DECODER),
+        ("gru", "additive", _DEEP_ENCODER | _ONE_WAY | _NOT_FED),
+        ("gru", "none", _DEEP_ENCODER | _NOT_FED),
+        ("gru_reset_after", "dot", _DEEP_ENCODER | _NOT_FED),
+        ("gru_reset_after", "general", _DEEP_DECODER),
+        ("gru_reset_after", "additive", _ONE_WAY | _DEEP_DECODER | _NOT_FED),
+        ("gru_reset_after", "none", _ONE_WAY | _NOT_FED),
+        ("lstm", "dot", _DEEP_ENCODER),
+        ("lstm", "general", _DEEP_ENCODER | _DEEP_DECODER | _NOT_FED),
+        ("lstm", "additive", {}),
+        ("lstm", "none", _DEEP_ENCODER | _ONE_WAY | _DEEP_DECODER | _NOT_FED),
+    )
 }
-_REST: dict[str, dict[str, Any]] = {
-    "one way": {"encoder_bidirectional": False},
-    "one way, stacked, additive": {
-        "cell": "gru_reset_after",
-        "attention": "additive",
-        "encoder_bidirectional": False,
-        "encoder_layers": 2,
-        "decoder_layers": 2,
-        "dropout": 0.3,
-    },
-    "not fed": {"input_feeding": False},
-    "not fed, additive": {"cell": "lstm", "attention": "additive", "input_feeding": False},
-    "Sutskever 2014": {
-        "cell": "lstm",
-        "attention": "none",
-        "encoder_bidirectional": False,
-        "encoder_layers": 2,
-        "decoder_layers": 2,
-    },
-}
-ARCHITECTURES: Mapping[str, Mapping[str, Any]] = _PAIRS | _STACKS | _REST
-"""What each says in the `model` section of a recipe."""
+"""Every cell with every attention, and what each says in the `model` section of a recipe.
+
+Every other choice stands with and without every cell, every attention and every other choice somewhere.
+"""
 
 
 def model_config(name: str) -> TranslationModelConfig:
     """Return the section of an architecture, with sizes that are all different."""
     sizes = {"embedding_size": 10, "encoder_size": 12, "hidden_size": 14, "dropout": 0.0}
-    said = {"input_feeding": ARCHITECTURES[name].get("attention") != "none"} | ARCHITECTURES[name]
-    return TranslationModelConfig.model_validate({"kind": "translation", **sizes, **said})
+    return TranslationModelConfig.model_validate({"kind": "translation", **sizes, **ARCHITECTURES[name]})
 
 
-def untrained_model(name: str, source_size: int = SOURCES, target_size: int = TARGETS) -> SequenceToSequence:
-    """Make an architecture with weights and biases so large that its gates move and its log-probs differ from token to token."""
+def untrained_model(name: str) -> SequenceToSequence:
+    """Make an architecture with random weights."""
     torch.manual_seed(7)
     config = model_config(name)
-    model = SequenceToSequence(TranslationEncoder(config, source_size), TranslationDecoder(config, target_size))
+    return _sharpened(SequenceToSequence(TranslationEncoder(config, SOURCES), TranslationDecoder(config, TARGETS)))
+
+
+POINTERS: Mapping[str, Mapping[str, Any]] = {
+    "pointer": {
+        "kind": "recurrent",
+        "cell": "lstm",
+        "hidden_size": 15,
+        "num_layers": 2,
+        "bidirectional": False,
+        "dropout": 0.3,
+    },
+}
+"""What each pointer network says in its `encoder` section; tests/fakes/runs.py has the attentive one."""
+
+
+def untrained_pointer(name: str) -> SequenceToSequence:
+    """Make a pointer network that keeps every kind of state."""
+    torch.manual_seed(7)
+    config = PointerConfig.model_validate(
+        {"encoder": POINTERS[name], "num_heads": 2, "recent": 2, "period": 3, "remembered": 4}
+    )
+    return _sharpened(SequenceToSequence(PointerEncoder(config), PointerDecoder(config)))
+
+
+def _sharpened(model: SequenceToSequence) -> SequenceToSequence:
+    """Make weights and biases so large that gates move and log-probs differ from token to token."""
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.ndim == 1:

@@ -3,6 +3,7 @@
 What must never be said has no probability. What is left out of a recipe is what the shipped models are.
 """
 
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +13,9 @@ from pydantic import ValidationError
 
 from tests.fakes.architectures import ARCHITECTURES, SOURCES, TARGETS, model_config, untrained_model
 from training.loss import smoothed_cross_entropy
+from training.models.attention import ATTENTION
 from training.models.base import Memory, SequenceToSequence, State
+from training.models.cells import CELLS
 from training.models.translation import TranslationDecoder, TranslationEncoder, TranslationModelConfig
 from training.problems.base import Batch
 from training.problems.reverse import ReverseConfig
@@ -36,6 +39,11 @@ def one_thread() -> Iterator[None]:
 def encode(model: SequenceToSequence) -> tuple[Memory, State]:
     memory, state = model.encoder({"source_tokens": SOURCE_TOKENS, "source_lengths": SOURCE_LENGTHS})
     return memory, state
+
+
+def test_every_cell_stands_with_every_attention() -> None:
+    said = [(config["cell"], config["attention"]) for config in ARCHITECTURES.values()]
+    assert sorted(said) == sorted(itertools.product(CELLS, ATTENTION))
 
 
 @every_architecture
@@ -158,9 +166,15 @@ def test_without_attention_the_decoder_knows_the_first_state_alone() -> None:
 
 
 def test_what_was_attended_to_is_in_the_state_only_where_it_is_fed() -> None:
-    assert set(encode(untrained_model("gru, dot"))[1]) == {"hidden", "attentional"}
-    assert set(encode(untrained_model("not fed"))[1]) == {"hidden"}
-    assert set(encode(untrained_model("Sutskever 2014"))[1]) == {"hidden", "cell", "hidden_2", "cell_2"}
+    assert set(encode(untrained_model("lstm, dot"))[1]) == {"hidden", "cell", "attentional"}
+    assert set(encode(untrained_model("gru_reset_after, dot"))[1]) == {"hidden"}
+
+
+def test_every_layer_of_the_decoder_has_a_state_of_its_own() -> None:
+    state = encode(untrained_model("lstm, none"))[1]
+    assert set(state) == {"hidden", "cell", "hidden_2", "cell_2", "hidden_3", "cell_3"}
+    assert not torch.equal(state["hidden"], state["hidden_2"])
+    assert not any(state[name].any() for name in ("cell", "cell_2", "cell_3"))
 
 
 def test_feeding_what_nothing_attended_to_is_refused() -> None:
