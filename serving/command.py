@@ -43,6 +43,9 @@ def serve(
     precision: Annotated[
         Precision | None, typer.Option(help="Which of a bundle's graphs to run; by default the provider's best.")
     ] = DEFAULTS.session.precision,
+    allow_uncertified: Annotated[
+        bool, typer.Option("--allow-uncertified", help="Serve a precision without a certificate for the provider, too.")
+    ] = DEFAULTS.session.allow_uncertified,
     io_binding: Annotated[
         bool | None, typer.Option(help="Keep memory and states on the device between steps; by default on a GPU.")
     ] = DEFAULTS.session.io_binding,
@@ -84,6 +87,7 @@ def serve(
                 device_id=device_id,
                 tensorrt_cache=tensorrt_cache,
                 precision=precision,
+                allow_uncertified=allow_uncertified,
                 io_binding=io_binding,
                 pad_to_buckets=pad_to_buckets,
                 encoder_threads=encoder_threads,

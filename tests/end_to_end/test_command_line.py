@@ -251,6 +251,23 @@ def test_serving_says_what_threads_it_has_and_what_for(run, caplog):
     assert f"the encoder has 1 thread and the step 2; idle ones sleep; this process has {cores()}" in caplog.text
 
 
+def test_what_is_asked_of_sessions_reaches_them(run, monkeypatch):
+    configs = []
+
+    async def note(config):
+        configs.append(config.session)
+
+    monkeypatch.setattr("serving.command.run_server", note)
+    asked = "--precision fp16 --allow-uncertified --device-id 1 --tensorrt-cache engines --io-binding --pad-to-buckets"
+    succeeded(run("serve", "--provider", "cpu", "--encoder-threads", "3", *asked.split()))
+    assert (configs[0].providers, configs[0].encoder_threads) == (("CPUExecutionProvider",), 3)
+    assert (configs[0].precision, configs[0].allow_uncertified) == ("fp16", True)
+    assert (configs[0].device_id, configs[0].tensorrt_cache) == (1, Path("engines"))
+    assert (configs[0].bound, configs[0].padded) == (True, True)
+    succeeded(run("serve"))
+    assert (configs[1].precision, configs[1].allow_uncertified, configs[1].bound) == (None, False, False)
+
+
 def test_a_command_whose_package_is_missing_names_the_extra(monkeypatch):
     class Missing:
         name = "train"
