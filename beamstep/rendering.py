@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
+from beamstep.certificates import certificate_table
 from beamstep.points import Point
 
 if TYPE_CHECKING:
@@ -132,6 +133,8 @@ def print_model(console: Console, answer: "GetModelResponse") -> None:
     for figure in model.quality:
         table.add_row("quality", Text(f"{figure.metric} {figure.value:g} on {figure.data} ({figure.command})"))
     console.print(table)
+    if model.certificates:
+        console.print(certificate_table(model.certificates))
 
 
 def _print_points(console: Console, title: str, points: Sequence[Point], indices: Iterable[int]) -> None:

@@ -8,13 +8,14 @@ import typer
 from pydantic import ValidationError
 from rich.console import Console
 
-from export.certification.table import certificate_table
+from beamstep.certificates import certificate_table
 from export.errors import ExportError
 from export.pipeline import ExportSettings, export_run
 from serving.bundle import load_bundle
 from serving.errors import BeamstepError
 from serving.manifest import PRECISIONS
 from serving.precision import parse_precisions
+from serving.servicers.certificates import certificate_message
 from training.config import RecipeError
 from training.run import load_run
 
@@ -60,4 +61,4 @@ def _report(console: Console, folder: Path) -> None:
     manifest = load_bundle(folder).manifest
     size = sum(file.stat().st_size for file in folder.iterdir())
     console.print(f"{folder}: {manifest.task}, {', '.join(manifest.graphs)}, {size / 1e6:.2f} MB")
-    console.print(certificate_table(manifest.certificates))
+    console.print(certificate_table([certificate_message(one) for one in manifest.certificates]))

@@ -3,8 +3,9 @@
 from collections.abc import Iterable
 from typing import Final
 
-from export.certification.table import certificate_rows, certificate_titles
+from beamstep.certificates import certificate_rows
 from serving.manifest import LengthRule, Manifest
+from serving.servicers.certificates import certificate_message
 
 CALLS: Final = {
     "translation": 'beamstep translate "A dog runs."',
@@ -52,11 +53,11 @@ def _quality(manifest: Manifest) -> str:
 def _fidelity(manifest: Manifest) -> str:
     if not manifest.certificates:
         return "## Certificates\n\nNone: `beamstep verify --write` makes them."
-    names = ("", *certificate_titles(manifest.certificates))
+    names, *rows = certificate_rows([certificate_message(one) for one in manifest.certificates])
     return (
         "## Certificates\n\nEach precision against PyTorch with the weights it was trained to, on one execution provider; "
         "`beamstep verify` measures again on another machine. docs/export.md says what each figure means and which bound it must "
-        f"keep.\n\n{_table(names, certificate_rows(manifest.certificates))}"
+        f"keep.\n\n{_table(names, rows)}"
     )
 
 

@@ -50,7 +50,7 @@ class GetModelResponse(_message.Message):
     def __init__(self, model: _Optional[_Union[Model, _Mapping]] = ..., manifest_json: _Optional[str] = ...) -> None: ...
 
 class Model(_message.Message):
-    __slots__ = ("reference", "task", "description", "precision", "execution_provider", "default_options", "limits", "quality", "provenance")
+    __slots__ = ("reference", "task", "description", "precision", "execution_provider", "default_options", "limits", "quality", "provenance", "certificates")
     REFERENCE_FIELD_NUMBER: _ClassVar[int]
     TASK_FIELD_NUMBER: _ClassVar[int]
     DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
@@ -60,6 +60,7 @@ class Model(_message.Message):
     LIMITS_FIELD_NUMBER: _ClassVar[int]
     QUALITY_FIELD_NUMBER: _ClassVar[int]
     PROVENANCE_FIELD_NUMBER: _ClassVar[int]
+    CERTIFICATES_FIELD_NUMBER: _ClassVar[int]
     reference: _decoding_pb2.ModelReference
     task: Task
     description: str
@@ -69,7 +70,8 @@ class Model(_message.Message):
     limits: ModelLimits
     quality: _containers.RepeatedCompositeFieldContainer[QualityFigure]
     provenance: Provenance
-    def __init__(self, reference: _Optional[_Union[_decoding_pb2.ModelReference, _Mapping]] = ..., task: _Optional[_Union[Task, str]] = ..., description: _Optional[str] = ..., precision: _Optional[str] = ..., execution_provider: _Optional[str] = ..., default_options: _Optional[_Union[_decoding_pb2.DecodingOptions, _Mapping]] = ..., limits: _Optional[_Union[ModelLimits, _Mapping]] = ..., quality: _Optional[_Iterable[_Union[QualityFigure, _Mapping]]] = ..., provenance: _Optional[_Union[Provenance, _Mapping]] = ...) -> None: ...
+    certificates: _containers.RepeatedCompositeFieldContainer[Certificate]
+    def __init__(self, reference: _Optional[_Union[_decoding_pb2.ModelReference, _Mapping]] = ..., task: _Optional[_Union[Task, str]] = ..., description: _Optional[str] = ..., precision: _Optional[str] = ..., execution_provider: _Optional[str] = ..., default_options: _Optional[_Union[_decoding_pb2.DecodingOptions, _Mapping]] = ..., limits: _Optional[_Union[ModelLimits, _Mapping]] = ..., quality: _Optional[_Iterable[_Union[QualityFigure, _Mapping]]] = ..., provenance: _Optional[_Union[Provenance, _Mapping]] = ..., certificates: _Optional[_Iterable[_Union[Certificate, _Mapping]]] = ...) -> None: ...
 
 class ModelLimits(_message.Message):
     __slots__ = ("beam_size", "source_length", "max_length")
@@ -92,6 +94,76 @@ class QualityFigure(_message.Message):
     data: str
     command: str
     def __init__(self, metric: _Optional[str] = ..., value: _Optional[float] = ..., data: _Optional[str] = ..., command: _Optional[str] = ...) -> None: ...
+
+class Certificate(_message.Message):
+    __slots__ = ("execution_provider", "precision", "passed", "faults", "create_time", "machine", "inputs", "tensor_shape_count", "tensor_error", "token_agreements", "metric_change", "neighbours_error", "padding_error", "speed_ratios")
+    EXECUTION_PROVIDER_FIELD_NUMBER: _ClassVar[int]
+    PRECISION_FIELD_NUMBER: _ClassVar[int]
+    PASSED_FIELD_NUMBER: _ClassVar[int]
+    FAULTS_FIELD_NUMBER: _ClassVar[int]
+    CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
+    MACHINE_FIELD_NUMBER: _ClassVar[int]
+    INPUTS_FIELD_NUMBER: _ClassVar[int]
+    TENSOR_SHAPE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    TENSOR_ERROR_FIELD_NUMBER: _ClassVar[int]
+    TOKEN_AGREEMENTS_FIELD_NUMBER: _ClassVar[int]
+    METRIC_CHANGE_FIELD_NUMBER: _ClassVar[int]
+    NEIGHBOURS_ERROR_FIELD_NUMBER: _ClassVar[int]
+    PADDING_ERROR_FIELD_NUMBER: _ClassVar[int]
+    SPEED_RATIOS_FIELD_NUMBER: _ClassVar[int]
+    execution_provider: str
+    precision: str
+    passed: bool
+    faults: _containers.RepeatedScalarFieldContainer[str]
+    create_time: str
+    machine: str
+    inputs: str
+    tensor_shape_count: int
+    tensor_error: float
+    token_agreements: _containers.RepeatedCompositeFieldContainer[TokenAgreement]
+    metric_change: MetricChange
+    neighbours_error: float
+    padding_error: float
+    speed_ratios: _containers.RepeatedCompositeFieldContainer[SpeedRatio]
+    def __init__(self, execution_provider: _Optional[str] = ..., precision: _Optional[str] = ..., passed: _Optional[bool] = ..., faults: _Optional[_Iterable[str]] = ..., create_time: _Optional[str] = ..., machine: _Optional[str] = ..., inputs: _Optional[str] = ..., tensor_shape_count: _Optional[int] = ..., tensor_error: _Optional[float] = ..., token_agreements: _Optional[_Iterable[_Union[TokenAgreement, _Mapping]]] = ..., metric_change: _Optional[_Union[MetricChange, _Mapping]] = ..., neighbours_error: _Optional[float] = ..., padding_error: _Optional[float] = ..., speed_ratios: _Optional[_Iterable[_Union[SpeedRatio, _Mapping]]] = ...) -> None: ...
+
+class TokenAgreement(_message.Message):
+    __slots__ = ("beam_size", "input_count", "identical_alone_share", "identical_in_batch_share", "largest_margin", "median_margin")
+    BEAM_SIZE_FIELD_NUMBER: _ClassVar[int]
+    INPUT_COUNT_FIELD_NUMBER: _ClassVar[int]
+    IDENTICAL_ALONE_SHARE_FIELD_NUMBER: _ClassVar[int]
+    IDENTICAL_IN_BATCH_SHARE_FIELD_NUMBER: _ClassVar[int]
+    LARGEST_MARGIN_FIELD_NUMBER: _ClassVar[int]
+    MEDIAN_MARGIN_FIELD_NUMBER: _ClassVar[int]
+    beam_size: int
+    input_count: int
+    identical_alone_share: float
+    identical_in_batch_share: float
+    largest_margin: float
+    median_margin: float
+    def __init__(self, beam_size: _Optional[int] = ..., input_count: _Optional[int] = ..., identical_alone_share: _Optional[float] = ..., identical_in_batch_share: _Optional[float] = ..., largest_margin: _Optional[float] = ..., median_margin: _Optional[float] = ...) -> None: ...
+
+class MetricChange(_message.Message):
+    __slots__ = ("metric", "input_count", "pytorch_value", "served_value")
+    METRIC_FIELD_NUMBER: _ClassVar[int]
+    INPUT_COUNT_FIELD_NUMBER: _ClassVar[int]
+    PYTORCH_VALUE_FIELD_NUMBER: _ClassVar[int]
+    SERVED_VALUE_FIELD_NUMBER: _ClassVar[int]
+    metric: str
+    input_count: int
+    pytorch_value: float
+    served_value: float
+    def __init__(self, metric: _Optional[str] = ..., input_count: _Optional[int] = ..., pytorch_value: _Optional[float] = ..., served_value: _Optional[float] = ...) -> None: ...
+
+class SpeedRatio(_message.Message):
+    __slots__ = ("row_count", "source_count", "times_faster")
+    ROW_COUNT_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    TIMES_FASTER_FIELD_NUMBER: _ClassVar[int]
+    row_count: int
+    source_count: int
+    times_faster: float
+    def __init__(self, row_count: _Optional[int] = ..., source_count: _Optional[int] = ..., times_faster: _Optional[float] = ...) -> None: ...
 
 class Provenance(_message.Message):
     __slots__ = ("git_commit", "recipe", "seed", "data_sources", "tool_versions")

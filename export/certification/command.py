@@ -7,9 +7,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from beamstep.certificates import certificate_table
 from export.certification.certify import certify
 from export.certification.references_file import load_references
-from export.certification.table import certificate_table
 from export.evaluation.command import find_bundle
 from export.manifest_file import record_certificate
 from serving.bundle import Bundle, load_bundle
@@ -17,6 +17,7 @@ from serving.errors import BadBundle, BadConfiguration, BeamstepError
 from serving.manifest import Certificate, Precision
 from serving.precision import parse_precisions
 from serving.runtime.providers import provider_names
+from serving.servicers.certificates import certificate_message
 
 BAD_INPUT = 2
 OTHER = 1
@@ -81,7 +82,7 @@ def _print(certificates: list[Certificate], *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps([certificate.model_dump(mode="json") for certificate in certificates]))
         return
-    Console().print(certificate_table(certificates))
+    Console().print(certificate_table([certificate_message(one) for one in certificates]))
 
 
 def _failure(error: Exception, status: int) -> typer.Exit:

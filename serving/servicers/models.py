@@ -9,6 +9,7 @@ from serving.manifest import DecodingDefaults, Manifest, Precision, TaskName
 from serving.precision import choose_precision
 from serving.registry import Registry
 from serving.servicers.backend import Context
+from serving.servicers.certificates import certificate_message
 from serving.servicers.messages import reference_of
 from serving.tasks.base import Task
 
@@ -65,6 +66,7 @@ class ModelServicer(ModelServiceServicer):
             ),
             quality=[model_pb2.QualityFigure(**figure.model_dump()) for figure in manifest.quality],
             provenance=_provenance(manifest),
+            certificates=map(certificate_message, manifest.certificates),
         )
 
 

@@ -134,6 +134,9 @@ def test_models_are_listed_by_name_latest_version_first_and_described(client):
     assert not described.model.default_options.HasField("max_length"), "it depends on the source"
     assert described.model.execution_provider == "CPUExecutionProvider"
     assert described.model.provenance.data_sources[0].licence == "CC0-1.0"
+    (certificate,) = described.model.certificates
+    assert (certificate.precision, certificate.passed, certificate.neighbours_error) == ("fp32", True, 0)
+    assert not certificate.HasField("tensor_error"), "a fake has nothing to be compared with"
     assert json.loads(described.manifest_json)["version"] == "1"
 
 
