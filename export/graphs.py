@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Mapping
-from typing import Any, ClassVar, Final, cast
+from typing import Any, ClassVar, Final
 
 import torch
 from torch import Tensor, nn
@@ -73,7 +73,7 @@ ENCODER_GRAPHS: Final[Mapping[str, type[EncoderGraph]]] = {
 
 
 class DecoderStepGraph(nn.Module):
-    """One token for every row, of any decoder: gather, step, log-softmax, query, bans, top-k."""
+    """One token for every row, of any decoder: gather and step; `export.selection` adds what turns logits into candidates."""
 
     def __init__(self, decoder: Decoder) -> None:
         super().__init__()
@@ -88,10 +88,7 @@ class DecoderStepGraph(nn.Module):
         memory_mask: Tensor,
         extra: dict[str, Tensor],
         state: State,
-        banned: Tensor,
-        query: Tensor,
-        candidates: Tensor,
-    ) -> tuple[Tensor, Tensor, Tensor, State, Tensor]:
+    ) -> tuple[Tensor, State, Tensor]:
         """Advance R rows.
 
         Args:
@@ -102,13 +99,9 @@ class DecoderStepGraph(nn.Module):
             memory_mask: (N, S) bool.
             extra: (N, S, ...) each, the inputs `memory.<name>`.
             state: (Q, ...) each, the inputs `state.<name>`.
-            banned: (R, M) int64, tokens a row may not take, filled up with `pad`; M may be 0.
-            query: (R,) int64, a token whose log-prob is wanted.
-            candidates: () int64, k.
 
         Returns:
-            log_prob (R, k) float32 and candidate (R, k) int64, best first, ties to the smaller id; query_log_prob (R,); the
-            state one step on (R, ...); attention (R, S).
+            logits (R, V); the state one step on (R, ...); attention (R, S).
         """
         # index_select, for it becomes one Gather; indexing with [] becomes Unsqueeze and GatherND.
         read = Memory(
@@ -118,20 +111,7 @@ class DecoderStepGraph(nn.Module):
         )
         incoming = {name: tensor.index_select(0, parent) for name, tensor in state.items()}
         logits, after, attention = self.decoder.step(token, read, incoming)
-        log_probs = logits.log_softmax(-1)  # (R, V)
-        query_log_prob = log_probs.gather(1, query.unsqueeze(1)).squeeze(1)
-        allowed = log_probs.scatter(1, banned, float("-inf"))
-        best, chosen = _top(allowed, candidates)
-        return best, chosen, query_log_prob, {name: after[name] for name in state}, attention
-
-
-def _top(log_probs: Tensor, candidates: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the k best of each row; ONNX's TopK breaks ties towards the smaller id, torch's in no stated order."""
-    k = cast(int, candidates.item())  # int() would freeze it
-    torch._check(k >= 1)  # type: ignore[no-untyped-call]
-    torch._check(k <= log_probs.shape[1])  # type: ignore[no-untyped-call]
-    best, chosen = torch.topk(log_probs, k, -1)
-    return best, chosen
+        return logits, {name: after[name] for name in state}, attention
 
 
 def _flat(encoded: tuple[Memory, State]) -> EncoderOutputs:

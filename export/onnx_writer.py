@@ -13,13 +13,14 @@ from torch import Tensor, nn
 
 from export.errors import ExportError
 from export.graphs import ENCODER_GRAPHS, Axes, DecoderStepGraph
+from export.selection import LOGITS, append_selection
 from serving.manifest import TaskName, TensorSpec
 from serving.session import NEXT_STATE
 from training.models.base import Memory, SequenceToSequence, State
-from training.vocabulary import BOS, EOS, PAD
+from training.vocabulary import BOS
 
 OPSET: Final = 20
-LETTERS: Final = ("N", "S", "R", "Q", "M")
+LETTERS: Final = ("N", "S", "R", "Q")
 LARGEST_AXIS: Final = 1 << 16
 """A bound the tracer wants for every free axis; the graph itself holds none."""
 
@@ -82,17 +83,15 @@ def _trace_step(model: SequenceToSequence, memory: Memory, state: State) -> onnx
         memory.memory_mask,
         memory.extra,
         state,
-        torch.full((len(rows), 2), PAD),  # banned
-        torch.full_like(rows, EOS),  # query
-        torch.tensor(2),  # candidates
     )
     states = _prefixed("state.", state)
     axes: dict[str, tuple[str, ...]] = {"token": ("R",), "parent": ("R",), "source": ("R",)}
     axes |= dict.fromkeys(["memory", "memory_mask", *_prefixed("memory.", memory.extra)], ("N", "S"))
     axes |= dict.fromkeys(states, ("Q",))
-    axes |= {"banned": ("R", "M"), "query": ("R",), "candidates": ()}
-    outputs = ["log_prob", "candidate", "query_log_prob", *_prefixed(NEXT_STATE, states), "attention"]
-    return _trace(DecoderStepGraph(model.decoder), arguments, axes, outputs)
+    outputs = [LOGITS, *_prefixed(NEXT_STATE, states), "attention"]
+    model_of_logits = _trace(DecoderStepGraph(model.decoder), arguments, axes, outputs)
+    append_selection(model_of_logits)
+    return model_of_logits
 
 
 def _prefixed(prefix: str, names: Iterable[str]) -> list[str]:
@@ -112,7 +111,7 @@ def _trace(graph: nn.Module, arguments: tuple[Any, ...], axes: Axes, outputs: Se
         with torch.no_grad(), _quiet_exporter():
             program = torch.onnx.export(
                 graph.eval(),
-                arguments,
+                (*arguments, {}),  # a dictionary at the end would be taken for keywords
                 dynamo=True,
                 external_data=False,
                 opset_version=OPSET,
@@ -168,16 +167,14 @@ def _strip(model: onnx.ModelProto) -> None:
 
 
 def _name_axes(model: onnx.ModelProto, axes: Axes) -> None:
-    """Give the free axes their letters, where the tracer may have made names of its own (s11; u0 for k)."""
+    """Give the free axes their letters, where the tracer may have made names of its own (s11)."""
     given: dict[str, str] = {}
     for value in model.graph.input:
         for dimension, letter in zip(value.type.tensor_type.shape.dim, axes[value.name], strict=False):
             given[dimension.dim_param] = letter
     for value in (*model.graph.input, *model.graph.output):
         for dimension in value.type.tensor_type.shape.dim:
-            if dimension.dim_param.startswith("u"):
-                dimension.dim_param = "k"
-            elif dimension.dim_param:
+            if dimension.dim_param:
                 dimension.dim_param = given.get(dimension.dim_param, dimension.dim_param)
 
 
@@ -199,7 +196,7 @@ def _axes(value: onnx.ValueInfoProto) -> tuple[str | int, ...]:
     axes = []
     for dimension in value.type.tensor_type.shape.dim:
         letter = dimension.dim_param
-        if letter and letter not in {*LETTERS, "k"}:
+        if letter and letter not in {*LETTERS, "M", "k"}:
             raise ExportError(
                 f"{value.name}: an axis depends on {letter!r}; allowed: one of N S R Q M k, or a fixed size"
             )
