@@ -173,7 +173,12 @@ class Server:
     def _open_models(self) -> dict[str, Model]:
         models: dict[str, Model] = {}
         limits = self._config.limits
-        session = replace(self._config.session, batch_rows=limits.batch_rows, batch_sources=limits.batch_sources)
+        session = replace(
+            self._config.session,
+            batch_rows=limits.batch_rows,
+            batch_sources=limits.batch_sources,
+            encode_sources=limits.encode_sources,
+        )
         for bundle in self._bundles:
             began = time.monotonic()
             model = self._open_model(bundle, session)

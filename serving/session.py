@@ -125,11 +125,11 @@ class OnnxModel:
 
     def _warm_counts(self) -> tuple[list[int], list[int]]:
         """Return how many sources to encode together, and how many rows to step."""
+        if self._config.padded:
+            return _powers_of_two(self._config.encode_sources), _powers_of_two(self._config.batch_rows)
+        # On a device the second encoding joins the first: memory grows there, and a slot is written.
         source_counts = [1, WARM_SOURCES] if self._config.bound else [WARM_SOURCES]
-        if not self._config.padded:
-            return source_counts, [WARM_SOURCES * self.bundle.manifest.defaults.beam_size]
-        most = (self._config.batch_rows - 1).bit_length()
-        return source_counts, [1 << power for power in range(most + 1)]
+        return source_counts, [WARM_SOURCES * self.bundle.manifest.defaults.beam_size]
 
     def _warm_step(self, encoded: Encoded, beams: IntArray) -> None:
         """Step a row of each of these sources, (R,)."""
@@ -162,6 +162,11 @@ def pad_batch(arrays: Sequence[NDArray[np.generic]], spec: TensorSpec, pad: int)
         place: tuple[int | slice, ...] = (row, *(slice(size) for size in array.shape))
         batch[place] = array
     return batch
+
+
+def _powers_of_two(most: int) -> list[int]:
+    """Return 1, 2, 4 and so on, to the first that is not below `most`."""
+    return [1 << power for power in range((most - 1).bit_length() + 1)]
 
 
 def _blank(spec: TensorSpec, length: int) -> NDArray[np.generic]:

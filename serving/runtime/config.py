@@ -12,7 +12,7 @@ from serving.manifest import Precision
 from serving.precision import CPU
 from serving.runtime.providers import GPU
 
-FROM_ONE: Final = ("encoder_threads", "step_threads", "batch_rows", "batch_sources")
+FROM_ONE: Final = ("encoder_threads", "step_threads", "batch_rows", "batch_sources", "encode_sources")
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ class SessionConfig:
         pad_to_buckets: whether shapes are padded to a few sizes, which needs `io_binding`; None where there is a GPU.
         batch_rows: most rows of a step; what TensorRT's profiles and the warm-up of padded shapes reach to.
         batch_sources: most sources of a step.
+        encode_sources: most sources encoded together.
     """
 
     providers: tuple[str, ...] = (CPU,)
@@ -50,6 +51,7 @@ class SessionConfig:
     pad_to_buckets: bool | None = None
     batch_rows: int = 256
     batch_sources: int = 64
+    encode_sources: int = 8
 
     def __post_init__(self) -> None:
         for name in FROM_ONE:

@@ -1,6 +1,7 @@
 """With IOBinding the answers are those of a plain session, whoever comes and goes. Here the device is the host's own memory."""
 
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
@@ -129,3 +130,22 @@ def test_warming_up_makes_every_graph_that_moves_rows(exported, config):
     made = set(device._sessions)
     serve_together(model, draw_calls(exported, 3))
     assert set(device._sessions) == made
+
+
+def test_a_padded_model_warms_up_in_every_shape_that_it_will_meet(translation):
+    sources: set[tuple[int, int]] = set()
+    rows: set[tuple[int, int]] = set()
+
+    class Watched(OnnxModel):
+        def encode(self, inputs):
+            sources.add((len(inputs), len(inputs[0]["source_tokens"])))
+            return super().encode(inputs)
+
+        def step(self, inputs, memory, state, *, attention=False):
+            rows.add((len(inputs.token), memory["memory_mask"].shape[1]))
+            return super().step(inputs, memory, state, attention=attention)
+
+    Watched(translation.bundle, replace(PADDED, batch_rows=12, encode_sources=3)).warm_up()
+    buckets = translation.bundle.manifest.source_buckets
+    assert sources == set(product([1, 2, 4], buckets))
+    assert rows == set(product([1, 2, 4, 8, 16], buckets))
