@@ -80,6 +80,21 @@ def version_order(version: str) -> tuple[tuple[int, int, str], ...]:
     return tuple((0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts)
 
 
+def check_manifest(path: Path, content: object) -> Manifest:
+    """Return the manifest with a content of this version's format.
+
+    Raises:
+        BadBundle: it is none; the message names the file and every fault.
+    """
+    try:
+        return Manifest.model_validate_json(json.dumps(content))
+    except ValidationError as error:
+        faults = "; ".join(
+            f"{'.'.join(map(str, fault['loc'])) or 'manifest'}: {fault['msg']}" for fault in error.errors()
+        )
+        raise BadBundle(f"{path}: {faults}") from None
+
+
 def sha256_of(path: Path) -> str:
     """Return the hexadecimal SHA-256 of a file's bytes."""
     with path.open("rb") as file:
@@ -88,14 +103,10 @@ def sha256_of(path: Path) -> str:
 
 def _parse_manifest(path: Path, text: str) -> Manifest:
     try:
-        return Manifest.model_validate_json(json.dumps(_content(text)))
+        content = _content(text)
     except BadBundle as error:
         raise BadBundle(f"{path}: {error}") from None
-    except ValidationError as error:
-        faults = "; ".join(
-            f"{'.'.join(map(str, fault['loc'])) or 'manifest'}: {fault['msg']}" for fault in error.errors()
-        )
-        raise BadBundle(f"{path}: {faults}") from None
+    return check_manifest(path, content)
 
 
 def _content(text: str) -> object:

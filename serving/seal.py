@@ -1,6 +1,6 @@
 """The seal of manifest.json: a hash of its content, so that a slip of the hand does not pass for what an export measured.
 
-It is no signature: whoever can write the folder can seal it anew (`export.manifest_file.write_manifest`).
+It is no signature: whoever can write the folder can seal it anew (`beamstep verify --seal`).
 """
 
 import hashlib
@@ -34,7 +34,9 @@ def unsealed(content: dict[str, Any]) -> dict[str, Any]:
     """
     rest = {key: value for key, value in content.items() if key != SEAL}
     if SEAL not in content:
-        raise BadBundle(f"{SEAL}: missing; export.manifest_file.write_manifest seals what it writes")
+        raise BadBundle(
+            f"{SEAL}: missing; `beamstep verify --seal` completes and seals a manifest that was written by hand"
+        )
     if content[SEAL] != seal_of(rest):
         raise BadBundle(f"{SEAL}: its content is not what was sealed: truncated, altered, or edited by hand")
     return rest

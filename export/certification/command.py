@@ -10,6 +10,7 @@ from rich.console import Console
 from beamstep.certificates import certificate_table
 from export.certification.certify import certify
 from export.certification.references_file import load_references
+from export.certification.sealing import seal_by_hand
 from export.evaluation.command import find_bundle
 from export.manifest_file import record_certificate
 from serving.bundle import Bundle, load_bundle
@@ -32,6 +33,9 @@ def verify(
     precision: Annotated[str, typer.Option(help="Some of what the bundle has; default: all.")] = "",
     inputs: Annotated[int | None, typer.Option(min=1, help="Compare the first so many answers; default: all.")] = None,
     write: Annotated[bool, typer.Option("--write", help="Keep the certificates in the manifest and the card.")] = False,
+    seal: Annotated[
+        bool, typer.Option("--seal", help="First complete and seal a manifest written by hand: docs/bundle.md.")
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the certificates as one line of JSON, the last of stdout.")
     ] = False,
@@ -39,6 +43,8 @@ def verify(
     """Measure a bundle against the answers that travel in it, without PyTorch; exit status 1 when it does not pass."""
     try:
         folder = find_bundle(bundle)
+        if seal:
+            seal_by_hand(folder)
         certificates = run_verification(load_bundle(folder), provider, precision, inputs)
         if write:
             for certificate in certificates:

@@ -73,6 +73,18 @@ def open_graph(
     return session
 
 
+def load_session(path: Path) -> onnxruntime.InferenceSession:
+    """Load any graph on the CPU, to look at its tensors.
+
+    Raises:
+        BadBundle: it cannot be loaded.
+    """
+    try:
+        return onnxruntime.InferenceSession(path, session_options(1, spinning=False), providers=[CPU])
+    except _LOAD_ERRORS as error:
+        raise BadBundle(f"{path}: ONNX Runtime cannot load it: {_first_line(error)}") from None
+
+
 def session_options(threads: int, *, spinning: bool) -> onnxruntime.SessionOptions:
     """Return the options that all sessions have in common."""
     options = onnxruntime.SessionOptions()
