@@ -104,7 +104,7 @@ def write_synthetic(
         )
         write_manifest(folder, manifest)
         # There is nothing that its answers should be; that rows leave each other alone is found here, and serving asks for that.
-        certificate = certify(load_bundle(folder), "fp32", CPU, None, lambda _: None)
+        certificate = certify(load_bundle(folder), "fp32", (CPU,), None, lambda _: None)
         write_manifest(folder, manifest.model_copy(update={"certificates": (certificate,)}))
     return published
 

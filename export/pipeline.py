@@ -155,8 +155,8 @@ def _certified(bundle: Bundle, precisions: Sequence[Precision], references: Refe
     Raises:
         ParityError: one does not pass; the message names all that is wrong with any.
     """
-    provider = SessionConfig().providers[0]
-    certificates = [certify(bundle, precision, provider, references, progress) for precision in precisions]
+    providers = SessionConfig().providers
+    certificates = [certify(bundle, precision, providers, references, progress) for precision in precisions]
     faults = [f"{one.precision}: {fault}" for one in certificates for fault in one.faults]
     if faults:
         raise ParityError("; ".join(faults))

@@ -28,21 +28,21 @@ Progress = Callable[[str], None]
 
 
 def certify(
-    bundle: Bundle, precision: Precision, provider: str, references: References | None, progress: Progress
+    bundle: Bundle, precision: Precision, providers: tuple[str, ...], references: References | None, progress: Progress
 ) -> Certificate:
     """Run a bundle's graphs as serving does, and say what they do.
 
     Args:
         bundle: with the precision among its graphs; with fp32 too, speed is compared.
         precision: which graphs.
-        provider: the execution provider to run them on.
+        providers: the execution providers to run them on, in order; the certificate is of the first.
         references: what to compare with; None measures only what needs no comparison, and the certificate says so.
         progress: called with a word on what is being done.
 
     Raises:
         BadBundle, BadConfiguration: the graphs cannot be loaded, or the provider is not there.
     """
-    model = _open(bundle, precision, provider)
+    model = _open(bundle, precision, providers)
     found: dict[str, Any] = {"inputs": "random sources alone: no references to compare with"}
     faults: list[str] = []
     try:
@@ -54,11 +54,11 @@ def certify(
         found |= {"neighbours_error": influence.of_rows, "padding_error": influence.of_sources}
         if precision != "fp32" and "fp32" in bundle.manifest.graphs:
             progress(f"{precision}: comparing speed with fp32")
-            fp32 = _open(bundle, "fp32", provider)
+            fp32 = _open(bundle, "fp32", providers)
             found["speed"] = speed_ratios(bundle.manifest, model, fp32, sources)
     except ModelFault as fault:
         faults.append(str(fault))
-    return _judged(found, faults, precision, provider)
+    return _judged(found, faults, precision, providers[0])
 
 
 def _compared(
@@ -112,8 +112,8 @@ def _processor() -> str:
     return next(names, platform.machine())
 
 
-def _open(bundle: Bundle, precision: Precision, provider: str) -> OnnxModel:
-    config = SessionConfig(providers=(provider,), precision=precision, spinning=False, allow_uncertified=True)
+def _open(bundle: Bundle, precision: Precision, providers: tuple[str, ...]) -> OnnxModel:
+    config = SessionConfig(providers=providers, precision=precision, spinning=False, allow_uncertified=True)
     return OnnxModel(bundle, config)
 
 
