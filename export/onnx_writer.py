@@ -171,6 +171,11 @@ def _name_axes(model: onnx.ModelProto, axes: Axes) -> None:
     given: dict[str, str] = {}
     for value in model.graph.input:
         for dimension, letter in zip(value.type.tensor_type.shape.dim, axes[value.name], strict=False):
+            if not dimension.dim_param:
+                raise ExportError(
+                    f"{value.name}: axis {letter} is {dimension.dim_value} in the traced graph; it must be free, and something in "
+                    "the model made a number of it (len of a tensor does)"
+                )
             given[dimension.dim_param] = letter
     for value in (*model.graph.input, *model.graph.output):
         for dimension in value.type.tensor_type.shape.dim:

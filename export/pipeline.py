@@ -9,14 +9,17 @@ from typing import Final, cast
 
 import torch
 
+from export.calibration import Calibration, Recorder
 from export.certification.certify import certify
 from export.certification.references import References, record_references
 from export.certification.references_file import write_references
+from export.certification.searching import best_answers
 from export.certification.sources import Source, drawn_picture
 from export.errors import ExportError, ParityError
 from export.manifest_file import now, write_manifest
 from export.onnx_writer import Graphs, trace_graphs
 from export.parity import check_parity
+from export.precisions import graphs_in
 from export.publish import (
     copy_tokenizers,
     git_commit,
@@ -26,7 +29,6 @@ from export.publish import (
     write_graph_files,
 )
 from export.sources import HeldBack, example_batch, held_back
-from export.stand_in import stand_in_graphs
 from export.torch_model import TorchModel
 from serving.bundle import Bundle, load_bundle
 from serving.manifest import (
@@ -51,6 +53,8 @@ from training.run import Run
 from training.vocabulary import BOS, EOS, FIRST_POSITION, PAD, UNK
 
 SMALLEST_BUCKET: Final = 8
+CALIBRATING: Final = 96
+"""How many held-back inputs fixed scales are found with."""
 PICTURES: Final = 64
 """How many drawn pictures stand for photos that may not travel."""
 
@@ -116,7 +120,9 @@ def export_run(run: Run, settings: ExportSettings, progress: Progress) -> Path:
         reference = TorchModel(model, manifest.graphs["fp32"].encoder.inputs)
         progress("comparing every tensor with PyTorch's on random shapes")
         check_parity(manifest, reference, fp32, inputs.sources)
-        graphs = dict(manifest.graphs) | _make_others(folder, traced, settings.precisions, progress)
+        progress("decoding with fp32 to see what numbers its graphs meet")
+        calibration = _calibrate(manifest, fp32, inputs.sources)
+        graphs = dict(manifest.graphs) | _make_others(folder, traced, calibration, settings.precisions, progress)
         measured, travelling = _record(manifest, reference, inputs, progress)
         manifest = manifest.model_copy(update={"graphs": graphs, "references": write_references(folder, travelling)})
         write_manifest(folder, manifest)
@@ -124,15 +130,22 @@ def export_run(run: Run, settings: ExportSettings, progress: Progress) -> Path:
     return published
 
 
+def _calibrate(manifest: Manifest, fp32: OnnxModel, sources: Sequence[Source]) -> Calibration:
+    """Record what the graphs are fed while some held-back inputs are decoded; least and greatest numbers alone come of it."""
+    recorder = Recorder(fp32)
+    best_answers(manifest, recorder, sources[:CALIBRATING], manifest.defaults.beam_size)
+    return recorder.calibration()
+
+
 def _make_others(
-    folder: Path, traced: Graphs, precisions: Sequence[Precision], progress: Progress
+    folder: Path, traced: Graphs, calibration: Calibration, precisions: Sequence[Precision], progress: Progress
 ) -> dict[Precision, GraphSpecs]:
     """Write the graphs of every precision beside fp32."""
     made: dict[Precision, GraphSpecs] = {}
     for precision in precisions:
         if precision != "fp32":
             progress(f"making the {precision} graphs")
-            made[precision] = write_graph_files(folder, stand_in_graphs(precision, traced), precision)
+            made[precision] = write_graph_files(folder, graphs_in(precision, traced, calibration), precision)
     return made
 
 

@@ -13,7 +13,7 @@ import onnxruntime
 
 from serving.bundle import Bundle
 from serving.errors import BadBundle, BadConfiguration
-from serving.manifest import GraphSpec, TensorSpec
+from serving.manifest import GraphSpec, Precision, TensorSpec
 from serving.precision import CPU
 from serving.runtime.config import SessionConfig
 from serving.runtime.providers import why_not_loaded
@@ -47,10 +47,10 @@ _LOAD_ERRORS: Final = (
 )
 
 
-def open_graph(
-    bundle: Bundle, graph: GraphSpec, config: SessionConfig, threads: int, options: Options
+def open_graph(  # noqa: PLR0917 - what there is to say of a session
+    bundle: Bundle, graph: GraphSpec, precision: Precision, config: SessionConfig, threads: int, options: Options
 ) -> onnxruntime.InferenceSession:
-    """Load a graph.
+    """Load a graph of a precision.
 
     Raises:
         BadBundle: it cannot be loaded, or is not what the manifest says.
@@ -60,9 +60,9 @@ def open_graph(
     if config.on_gpu:
         onnxruntime.preload_dlls()  # CUDA and cuDNN as pip installs them are on no path that the loader searches
     try:
-        session = _open(path, config, config.providers, threads, options)
+        session = _open(path, config.providers, _settings(precision, config, threads), options)
     except _LOAD_ERRORS as error:
-        if config.providers != (CPU,) and _opens_on_cpu(path, config):
+        if config.providers != (CPU,) and _opens_on_cpu(path, config, precision):
             raise _not_given(config, error=_first_line(error)) from None
         raise BadBundle(f"{path}: ONNX Runtime cannot load it: {_first_line(error)}") from None
     _check_providers(session, config)
@@ -95,25 +95,31 @@ def session_options(threads: int, *, spinning: bool) -> onnxruntime.SessionOptio
     return options
 
 
-def _open(
-    path: Path, config: SessionConfig, providers: Sequence[str], threads: int, options: Options
-) -> onnxruntime.InferenceSession:
+def _settings(precision: Precision, config: SessionConfig, threads: int) -> onnxruntime.SessionOptions:
+    """Return the options of a session that runs a graph of a precision."""
     settings = session_options(threads, spinning=config.spinning)
-    # Weights are stored in 8 bits. Left alone, ONNX Runtime dequantises them at every run, for kernels that this project
-    # does not want (their activation scales tie a row to its neighbours); with this, once, when it loads the graph.
-    settings.add_session_config_entry("session.disable_quant_qdq", "1")
-    if providers[0] != CPU:
+    if precision != "int8":
+        # A DequantizeLinear in other graphs is how a weight is stored. Left alone, ONNX Runtime computes it at every run, in the
+        # hope of integer kernels around it; with this, once, when it loads the graph.
+        settings.add_session_config_entry("session.disable_quant_qdq", "1")
+    if config.providers[0] != CPU:
         settings.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    return settings
+
+
+def _open(
+    path: Path, providers: Sequence[str], settings: onnxruntime.SessionOptions, options: Options
+) -> onnxruntime.InferenceSession:
     # Left alone, Python opens the graph on the CPU when a provider fails, now or in the middle of a run, and only prints that.
     return onnxruntime.InferenceSession(
         path, settings, providers=[(name, dict(options.get(name, {}))) for name in providers], enable_fallback=0
     )
 
 
-def _opens_on_cpu(path: Path, config: SessionConfig) -> bool:
+def _opens_on_cpu(path: Path, config: SessionConfig, precision: Precision) -> bool:
     """Say whether a graph that did not load is sound, so that its provider is at fault."""
     try:
-        _open(path, config, (CPU,), 1, {})
+        _open(path, (CPU,), _settings(precision, config, 1), {})
     except _LOAD_ERRORS:
         return False
     return True

@@ -32,7 +32,9 @@ def open_pair(bundle: Bundle, precision: Precision, config: SessionConfig) -> tu
     device = Device(config.providers[0], config.device_id, padding_of(bundle, config))
 
     def opened(graph: GraphSpec, threads: int) -> Graph:
-        session: Graph = open_graph(bundle, graph, config, threads, _options(bundle, graph, precision, config))
+        session: Graph = open_graph(
+            bundle, graph, precision, config, threads, _options(bundle, graph, precision, config)
+        )
         return BoundGraph(session, graph, device, bundle.manifest.vocabulary.pad) if config.bound else session
 
     return opened(graphs.encoder, config.encoder_threads), opened(graphs.decoder_step, config.step_threads)

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 from torch import nn
 
-from export.folding import fold_normalisation
+from export.convolutions import FIRST_IN_FLOAT, quantise_convolutions
 from export.onnx_writer import Graphs, signature, trace_graphs
 from export.publish import write_graph_files
-from export.quantise import SMALLEST, round_weights, store_in_8_bits
 from export.sources import Source
 from export.torch_model import TorchModel
 from serving.bundle import Bundle
@@ -36,7 +36,7 @@ SPECIAL = SpecialTokens(PAD, BOS, EOS)
 PAIRS: list[tuple[str, AttentionKind]] = [
     ("basic", "dot"),
     ("bottleneck", "none"),
-    ROUNDED := ("bottleneck", "additive"),
+    ("bottleneck", "additive"),
     ("dense", "dot"),
     ("dense", "none"),
     ("mobile", "general"),
@@ -80,16 +80,11 @@ def pair(request: pytest.FixtureRequest, blank_bundle: Bundle, tmp_path_factory:
     """Each network in each model, traced once."""
     torch.set_num_threads(1)
     model = captioner(*request.param)
-    return traced(model, blank_bundle, tmp_path_factory.mktemp("graphs"), rounded=request.param == ROUNDED)
+    return traced(model, blank_bundle, tmp_path_factory.mktemp("graphs"))
 
 
-def traced(model: SequenceToSequence, blank_bundle: Bundle, folder: Path, *, rounded: bool) -> Pair:
-    if rounded:
-        fold_normalisation(model)
-        round_weights(model)
+def traced(model: SequenceToSequence, blank_bundle: Bundle, folder: Path) -> Pair:
     graphs = trace_graphs(model, "captioning", {"image": noise(3)})
-    if rounded:
-        store_in_8_bits(graphs.encoder)
     files = write_graph_files(folder, graphs)
     manifest = blank_bundle.manifest.model_copy(update={"graphs": {"fp32": files}})
     candidate = OnnxModel(Bundle(folder, manifest, manifest.model_dump_json()), SessionConfig(step_threads=1))
@@ -126,7 +121,10 @@ def test_every_tensor_is_pytorchs(pair: Pair, count: int) -> None:
         step = StepInputs(token, parent, source, token[:, None], query, candidates=VOCABULARY_SIZE)
         outputs, expected_state = pair.torch.step(step, expected.memory, states[0], attention=True)
         answered, actual_state = pair.onnx.step(step, actual.memory, states[1], attention=True)
-        for wanted, given in zip(outputs, answered, strict=True):
+        allowed = np.isfinite(outputs.log_prob)
+        np.testing.assert_array_equal(answered.candidate[allowed], outputs.candidate[allowed])
+        for name in ("log_prob", "query_log_prob", "attention"):
+            wanted, given = getattr(outputs, name), getattr(answered, name)
             np.testing.assert_allclose(given, wanted, atol=TOLERANCE, rtol=TOLERANCE)
         assert_same(expected_state, actual_state)
         states = expected_state, actual_state
@@ -155,9 +153,19 @@ def test_the_image_axis_is_free_in_every_graph(pair: Pair) -> None:
     assert {value.axes[0] for value in signature(pair.graphs.encoder.graph.output)} == {"N"}
 
 
-@pytest.mark.parametrize("pair", [ROUNDED], ids=", ".join, indirect=True)
-def test_weights_rounded_after_folding_are_stored_in_one_byte_each(pair: Pair) -> None:
-    tensors = pair.graphs.encoder.graph.initializer
-    large = [tensor.data_type for tensor in tensors if len(tensor.dims) == 4 and np.prod(tensor.dims) >= SMALLEST]
-    assert large
-    assert set(large) == {onnx.TensorProto.INT8}
+def test_a_network_computes_in_integers_and_sees_nearly_the_same(pair: Pair) -> None:
+    images = sources(4)
+    feeds = [{"image": np.stack([image["image"] for image in images])}]
+    integers = quantise_convolutions(pair.graphs.encoder, feeds)
+    weights = [tensor for tensor in integers.graph.initializer if len(tensor.dims) == 4]
+    convolutions = [node for node in pair.graphs.encoder.graph.node if node.op_type == "Conv"]
+    in_float = [tensor for tensor in weights if tensor.data_type == onnx.TensorProto.FLOAT]
+    assert len(weights) == len(convolutions)
+    assert len(in_float) == FIRST_IN_FLOAT
+    session = onnxruntime.InferenceSession(integers.SerializeToString(), providers=["CPUExecutionProvider"])
+    (hidden,) = session.run(["state.hidden"], feeds[0])
+    (alone,) = session.run(["state.hidden"], {"image": feeds[0]["image"][:1]})
+    np.testing.assert_allclose(alone[0], hidden[0], atol=1e-6)
+    wanted = pair.torch.encode(images).state["state.hidden"]
+    # Random weights make much of little: a narrow MobileNetV2 is worst, at 0.85. A wrong scale leaves nothing.
+    assert np.corrcoef(hidden.ravel(), wanted.ravel())[0, 1] > 0.8

@@ -74,7 +74,7 @@ def test_a_version_is_replaced_only_when_asked(graphs_of, translation, tmp_path,
 
 
 def test_a_precision_that_does_not_pass_is_not_published(translation, tmp_path, monkeypatch):
-    def biased(precision, traced):
+    def biased(precision, traced, calibration):
         """Quantise one token's bias to something far off, as a wrong scale would."""
         graphs = copy.deepcopy(traced)
         size = translation.bundle.manifest.vocabulary.size
@@ -84,7 +84,7 @@ def test_a_precision_that_does_not_pass_is_not_published(translation, tmp_path, 
         bias.CopyFrom(numpy_helper.from_array(values, bias.name))
         return graphs
 
-    monkeypatch.setattr(pipeline, "stand_in_graphs", biased)
+    monkeypatch.setattr(pipeline, "graphs_in", biased)
     monkeypatch.setattr(bounds, "LARGEST_ROUNDED_MARGIN", 1e-6)  # an untrained model prefers nothing by much
     with pytest.raises(ParityError, match=r"int8: greedy: an answer differs .* likelier; allowed: up to 1e-06"):
         export_run(translation.run, ExportSettings(tmp_path, precisions=("fp32", "int8"), inputs=3), print)

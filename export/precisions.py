@@ -1,0 +1,55 @@
+"""The graphs of each precision, made of the float32 ones that were traced."""
+
+from collections.abc import Sequence
+from typing import Final
+
+import onnx
+import onnx_ir
+from onnxruntime.transformers.float16 import convert_float_to_float16
+
+from export.calibration import Calibration, ranges_of
+from export.convolutions import has_convolutions, quantise_convolutions
+from export.onnx_writer import Graphs
+from export.products import products_of, quantise
+from export.selection import append_selection, cut_selection
+from serving.decoding.step import Tensors
+from serving.manifest import Precision
+
+PRECISE_OPERATORS: Final = ("Softmax", "GRU", "LSTM", "RNN", "LayerNormalization")
+"""What stays float32 under float16, the selection with it: sums of many small numbers."""
+
+
+def graphs_in(precision: Precision, traced: Graphs, calibration: Calibration) -> Graphs:
+    """Return the graphs of a precision.
+
+    Args:
+        precision: fp32 gives `traced` itself.
+        traced: float32.
+        calibration: what both were fed while real inputs were decoded; fixed scales come from it.
+    """
+    if precision == "fp32":
+        return traced
+    if precision == "fp16":
+        step = _halved(cut_selection(traced.decoder_step))
+        append_selection(step)
+        return Graphs(_halved(traced.encoder), step)
+    return Graphs(_in_8_bits(traced.encoder, calibration.encoder), _in_8_bits(traced.decoder_step, calibration.step))
+
+
+def _in_8_bits(model: onnx.ModelProto, feeds: Sequence[Tensors]) -> onnx.ModelProto:
+    ranges = ranges_of(model, products_of(model), feeds)
+    if has_convolutions(model):
+        model = quantise_convolutions(model, feeds)
+    return quantise(model, ranges)
+
+
+def _halved(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a graph in float16 with float32 inputs and outputs."""
+    copied = onnx.ModelProto()
+    copied.CopyFrom(model)
+    halved = onnx_ir.from_proto(
+        convert_float_to_float16(copied, keep_io_types=True, op_block_list=list(PRECISE_OPERATORS))
+    )
+    halved.graph.sort()  # the tool appends its casts at the end
+    proto: onnx.ModelProto = onnx_ir.to_proto(halved)
+    return proto
