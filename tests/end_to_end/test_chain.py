@@ -3,6 +3,7 @@
 import gzip
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,8 @@ import pytest
 
 from beamstep.client import Client
 from beamstep.v1.decoding_pb2 import DecodingOptions
+from serving.bundle import load_bundle
+from serving.errors import BadBundle
 
 PROGRAM = Path(sys.executable).parent / "beamstep"
 
@@ -89,3 +92,39 @@ def test_the_bundle_is_evaluated_through_serving(bundles, tmp_path):
     assert list(figures) == ["count", "bleu_lower_tokenized", "bleu_13a", "chrf", "sentences_per_second"]
     assert figures["count"] == 4
     assert figures["bleu_lower_tokenized"] == figures["bleu_13a"] == 100
+
+
+WITHOUT_TORCH = """
+import sys
+sys.modules |= dict.fromkeys(["torch", "onnx", "training"])
+import typer
+from export.certification.command import verify
+typer.run(verify)
+"""
+
+
+def test_the_bundle_is_verified_where_there_is_no_torch(bundles):
+    command = [sys.executable, "-c", WITHOUT_TORCH, bundles / "reverse", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (certificate,) = json.loads(done.stdout.splitlines()[-1])
+    (exported,) = json.loads((bundles / "reverse/1/manifest.json").read_text(encoding="utf-8"))["certificates"]
+    assert (certificate["precision"], certificate["provider"]) == ("int8", "CPUExecutionProvider")
+    for figure in ("inputs", "tensor_error", "tokens", "metric", "neighbours_error", "padding_error"):
+        assert certificate[figure] == exported[figure], figure
+    assert exported["speed"]
+    assert not certificate["speed"], "the bundle was exported without fp32"
+
+
+def test_a_flipped_bit_of_any_file_is_found_and_the_file_named(bundles, tmp_path):
+    folder = tmp_path / "altered"
+    shutil.copytree(bundles / "reverse/1", folder)
+    files = sorted(path for path in folder.iterdir() if path.name != "README.md")  # which nothing reads
+    assert len(files) == 6
+    for path in files:
+        content = path.read_bytes()
+        path.write_bytes(content[:-20] + bytes([content[-20] ^ 1]) + content[-19:])
+        with pytest.raises(BadBundle, match=path.name):
+            load_bundle(folder)
+        path.write_bytes(content)
+    load_bundle(folder)
