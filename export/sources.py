@@ -1,4 +1,4 @@
-"""Real inputs that training never saw, to compare answers on; inputs of training, to calibrate on; and a batch to trace with."""
+"""Real inputs that training never saw, to calibrate and to compare answers on; and a batch to trace with."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
@@ -51,22 +51,6 @@ def held_back(problem: Problem, task: TaskName, count: int) -> HeldBack:
     if not sources:
         raise ExportError("the problem holds back no inputs; parity needs at least one")
     return HeldBack(sources, golds)
-
-
-def training_sources(problem: Problem, task: TaskName, count: int) -> list[Source]:
-    """Return up to `count` sources of the first training batches, to calibrate on.
-
-    Where training sees features in place of images, the last of the held-back ones: an image has no training batch to be read
-    from, and what is taken from them are ranges of activations, a few numbers a layer.
-    """
-    if isinstance(problem, HoldsBack):
-        everything = held_back(problem, task, MANY).sources
-        return everything[-count:]
-    sources = (source for batch in problem.training_batches(0) for source in split_batch(batch.inputs, task))
-    return list(islice(sources, count))
-
-
-MANY = 1 << 20
 
 
 def _texts(problem: Problem, count: int) -> list[Gold] | None:
