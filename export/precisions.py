@@ -10,7 +10,7 @@ from onnxruntime.transformers.float16 import convert_float_to_float16
 from export.calibration import Calibration, ranges_of
 from export.convolutions import has_convolutions, quantise_convolutions
 from export.onnx_writer import Graphs
-from export.products import products_of, quantise
+from export.products import products_of, quantise, store_in_8_bits
 from export.selection import append_selection, cut_selection
 from serving.decoding.step import Tensors
 from serving.manifest import Precision
@@ -25,7 +25,8 @@ def graphs_in(precision: Precision, traced: Graphs, calibration: Calibration) ->
     Args:
         precision: fp32 gives `traced` itself.
         traced: float32.
-        calibration: what both were fed while real inputs were decoded; fixed scales come from it.
+        calibration: what both were fed while real inputs were decoded; fixed scales come from it. Pointing models are stored in 8
+            bits and compute in float32, see `reads_points`.
     """
     if precision == "fp32":
         return traced
@@ -33,6 +34,8 @@ def graphs_in(precision: Precision, traced: Graphs, calibration: Calibration) ->
         step = _halved(cut_selection(traced.decoder_step))
         append_selection(step)
         return Graphs(_halved(traced.encoder), step)
+    if reads_points(traced.encoder):
+        return Graphs(store_in_8_bits(traced.encoder), store_in_8_bits(traced.decoder_step))
     return Graphs(_in_8_bits(traced.encoder, calibration.encoder), _in_8_bits(traced.decoder_step, calibration.step))
 
 
@@ -41,6 +44,16 @@ def _in_8_bits(model: onnx.ModelProto, feeds: Sequence[Tensors]) -> onnx.ModelPr
     if has_convolutions(model):
         model = quantise_convolutions(model, feeds)
     return quantise(model, ranges)
+
+
+def reads_points(encoder: onnx.ModelProto) -> bool:
+    """Say whether an encoder reads points, which a model must tell apart however near they are: in 8 bits they become the same.
+
+    Measured on the hull model: with the encoder's products in 8 bits 4 % of the greedy answers changed, and 0.8 points of exact
+    hulls went; with the step's alone 0.7 % changed, and numbers of points encoded together moved log-probs by 6e-3. It was 1.2 times
+    faster at 160 rows (docs/log.md, 8-bit arithmetic).
+    """
+    return any(value.name == "points" for value in encoder.graph.input)
 
 
 def _halved(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -102,6 +102,13 @@ def quantise(model: onnx.ModelProto, ranges: Ranges) -> onnx.ModelProto:
     return changed
 
 
+def store_in_8_bits(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a float32 graph whose large constants are stored in 8 bits, and which computes in float32 all the same."""
+    graph = _Graph.of(model)
+    _store(graph)
+    return graph.put_into(model)
+
+
 # ---- channels of different sizes
 
 
