@@ -50,8 +50,8 @@ def reads_points(encoder: onnx.ModelProto) -> bool:
     """Say whether an encoder reads points, which a model must tell apart however near they are: in 8 bits they become the same.
 
     Measured on the hull model: with the encoder's products in 8 bits 4 % of the greedy answers changed, and 0.8 points of exact
-    hulls went; with the step's alone 0.7 % changed, and numbers of points encoded together moved log-probs by 6e-3. It was 1.2 times
-    faster at 160 rows (docs/log.md, 8-bit arithmetic).
+    hulls went; with the step's alone 0.7 % changed, and sources encoded together moved log-probs by 6e-3, for a step that was 1.2
+    times faster at 160 rows (docs/log.md, 8-bit arithmetic).
     """
     return any(value.name == "points" for value in encoder.graph.input)
 
