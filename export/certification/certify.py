@@ -60,7 +60,7 @@ def certify(
             found["speed"] = speed_ratios(bundle.manifest, one, fp32, sources)
     except ModelFault as fault:
         faults.append(str(fault))
-    return _judged(found, faults, precision, providers[0])
+    return _judged(found, faults, precision, providers[0], of_images=bundle.manifest.image is not None)
 
 
 def _compared(
@@ -85,7 +85,9 @@ def _compared(
     return found, [unlike] if unlike else []
 
 
-def _judged(found: dict[str, Any], faults: list[str], precision: Precision, provider: str) -> Certificate:
+def _judged(
+    found: dict[str, Any], faults: list[str], precision: Precision, provider: str, *, of_images: bool
+) -> Certificate:
     """Put the figures together and judge them."""
     certificate = Certificate(
         provider=provider,
@@ -95,7 +97,7 @@ def _judged(found: dict[str, Any], faults: list[str], precision: Precision, prov
         machine=machine(),
         **found,
     )
-    all_faults = (*faults, *faults_of(certificate))
+    all_faults = (*faults, *faults_of(certificate, of_images=of_images))
     return certificate.model_copy(update={"passed": not all_faults, "faults": all_faults})
 
 

@@ -85,7 +85,9 @@ def test_a_precision_that_does_not_pass_is_not_published(translation, tmp_path, 
         return graphs
 
     monkeypatch.setattr(pipeline, "graphs_in", biased)
-    monkeypatch.setattr(bounds, "LARGEST_ROUNDED_MARGIN", 1e-6)  # an untrained model prefers nothing by much
+    monkeypatch.setattr(
+        bounds, "ROUNDED", bounds.ROUNDED._replace(margin=1e-6)
+    )  # an untrained model prefers nothing by much
     with pytest.raises(ParityError, match=r"int8: greedy: an answer differs .* likelier; allowed: up to 1e-06"):
         export_run(translation.run, ExportSettings(tmp_path, precisions=("fp32", "int8"), inputs=3), print)
     assert not list(tmp_path.iterdir())

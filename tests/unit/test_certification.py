@@ -224,3 +224,11 @@ def test_each_bound_is_kept_or_named_with_figure_and_bound(precision, change, fa
     faults = faults_of(passed(precision).model_copy(update=change))
     assert len(faults) == bool(fault)
     assert not fault or re.search(fault, faults[0])
+
+
+def test_an_image_encoder_in_8_bits_may_move_captions_that_its_metric_judges():
+    moved = GREEDY.model_copy(update={"identical_alone": 0.4, "identical_in_batch": 0.4, "largest_margin": 2.6})
+    certificate = passed("int8").model_copy(update={"tokens": (moved,)})
+    assert faults_of(certificate)
+    assert not faults_of(certificate, of_images=True)
+    assert faults_of(certificate.model_copy(update={"precision": "fp16"}), of_images=True)

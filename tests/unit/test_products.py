@@ -6,7 +6,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from export.calibration import ranges_of
-from export.products import LARGEST_FACTOR, integers_of, products_of, quantise
+from export.products import LARGEST_FACTOR, integers_of, products_of, quantise, store_in_8_bits
 
 INPUTS, OUTPUTS = 64, 96
 
@@ -128,7 +128,32 @@ def test_other_large_constants_are_stored_in_one_byte_a_number(random):
     np.testing.assert_allclose(got, wanted, atol=0.5)
 
 
+def test_a_product_of_a_mean_over_positions_stays_float32(random):
+    given = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["R", "S", INPUTS])
+    nodes = [
+        helper.make_node("ReduceMean", ["x", "axes"], ["m"], "mean", keepdims=0),
+        helper.make_node("Tanh", ["m"], ["t"], "tanh"),
+        helper.make_node("MatMul", ["t", "w"], ["y"], "one"),
+        helper.make_node("MatMul", ["x", "v"], ["z"], "two"),
+    ]
+    weights = {name: random.normal(size=(INPUTS, OUTPUTS)).astype(np.float32) for name in "wv"}
+    model = model_of(nodes, weights | {"axes": np.array([1])}, ["y", "z"], [given])
+    assert products_of(model) == ["x"]
+
+
 def test_integers_of_a_row_of_zeros_have_a_scale():
     integers, scales = integers_of(np.zeros((2, 3), np.float32), 0, 127)
     assert not integers.any()
     np.testing.assert_array_equal(scales, [1, 1])
+
+
+@pytest.mark.parametrize("transposed", [0, 1])
+def test_a_weight_that_stays_float32_is_stored_with_a_scale_an_output(transposed, random):
+    weight = random.normal(size=(INPUTS, OUTPUTS)).astype(np.float32) * np.geomspace(
+        0.001, 100, OUTPUTS, dtype=np.float32
+    )
+    node = helper.make_node("Gemm", ["x", "w"], ["y"], "p", transB=transposed)
+    model = model_of([node], {"w": np.ascontiguousarray(weight.T) if transposed else weight}, ["y"])
+    x = random.normal(size=(9, INPUTS)).astype(np.float32)
+    (wanted,), (got,) = run(model, {"x": x}), run(store_in_8_bits(model), {"x": x})
+    assert (np.abs(got - wanted).mean(0) < 0.02 * np.abs(wanted).mean(0)).all()
