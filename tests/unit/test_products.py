@@ -128,19 +128,6 @@ def test_other_large_constants_are_stored_in_one_byte_a_number(random):
     np.testing.assert_allclose(got, wanted, atol=0.5)
 
 
-def test_a_product_of_a_mean_over_positions_stays_float32(random):
-    given = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["R", "S", INPUTS])
-    nodes = [
-        helper.make_node("ReduceMean", ["x", "axes"], ["m"], "mean", keepdims=0),
-        helper.make_node("Tanh", ["m"], ["t"], "tanh"),
-        helper.make_node("MatMul", ["t", "w"], ["y"], "one"),
-        helper.make_node("MatMul", ["x", "v"], ["z"], "two"),
-    ]
-    weights = {name: random.normal(size=(INPUTS, OUTPUTS)).astype(np.float32) for name in "wv"}
-    model = model_of(nodes, weights | {"axes": np.array([1])}, ["y", "z"], [given])
-    assert products_of(model) == ["x"]
-
-
 def test_integers_of_a_row_of_zeros_have_a_scale():
     integers, scales = integers_of(np.zeros((2, 3), np.float32), 0, 127)
     assert not integers.any()

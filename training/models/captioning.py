@@ -83,6 +83,16 @@ class SharedDropout(nn.Module):
         return inputs * (mask / (1 - self.rate))
 
 
+def mean_of_cells(cells: Tensor) -> Tensor:
+    """Return the mean (N, C) of (N, S, C) over S.
+
+    As a product with equal weights, for which ONNX Runtime goes image by image; ReduceMean sums up in another order when there are
+    more of them, and 1e-7 is enough to fall on the other side of a rounding to 8 bits.
+    """
+    size = cells.shape[1]
+    return torch.matmul(cells.new_full((1, size), 1 / size), cells).squeeze(1)
+
+
 class CaptioningEncoder(Encoder):
     """Looks at an image through the network, and projects each of its cells to the decoder's size."""
 
@@ -105,7 +115,7 @@ class CaptioningEncoder(Encoder):
         """
         features = look(self.network, inputs)
         memory = self.memory(self.dropout(features))  # (N, S, H)
-        whole = torch.tanh(memory.mean(1))  # (N, H)
+        whole = torch.tanh(mean_of_cells(memory))  # (N, H)
         first = torch.tanh(self.initial(whole)).chunk(len(self.state_names), 1)
         state = dict(zip(self.state_names, first, strict=True))
         extra = {} if self.keys is None else {KEYS: self.keys(memory)}
@@ -133,7 +143,7 @@ class TellingEncoder(Encoder):
         Memory is (N, S, 1) zeros, which nothing reads; the mask says over how many cells attention is even.
         """
         features = look(self.network, inputs)
-        seen = self.image(self.dropout(features).mean(1))  # (N, E)
+        seen = self.image(mean_of_cells(self.dropout(features)))  # (N, E)
         state = self.cell.step(self.cell.project(seen), self.cell.initial_state(features.shape[0]))
         return Memory(torch.zeros_like(features[:, :, :1]), all_real(features), {}), state
 
