@@ -63,7 +63,7 @@ TRANSLATION: Final[Mapping[str, Mapping[str, Any]]] = {
     "RNN, dot": {"cell": "rnn"},
     "GRU, general": {"attention": "general"},
     "GRU, additive": {"attention": "additive"},
-    "GRU, none": {"attention": "none"},
+    "GRU, none": {"attention": "none", "input_feeding": False},
     "GRU, dot, no input feeding": {"input_feeding": False},
     "GRU, dot, one way": {"encoder_bidirectional": False},
     "GRU, dot, 2 + 2 layers": {"encoder_layers": 2, "decoder_layers": 2},

@@ -10,8 +10,9 @@ from onnxruntime.transformers.float16 import convert_float_to_float16
 from export.calibration import Calibration, ranges_of
 from export.convolutions import has_convolutions, quantise_convolutions
 from export.onnx_writer import Graphs
-from export.products import products_of, quantise, store_in_8_bits
+from export.products import products_of, quantise
 from export.selection import append_selection, cut_selection
+from export.storage import store_in_8_bits
 from serving.decoding.step import Tensors
 from serving.manifest import Precision
 

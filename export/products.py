@@ -13,24 +13,19 @@ What is no product of a constant stays float32: attention, gates, normalisation,
 large constants are stored in 8 bits all the same.
 """
 
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import helper, numpy_helper
+from onnx import helper
 
 from export.calibration import Range, Ranges
+from export.rewriting import Graph, is_transposed
+from export.storage import integers_of, store
 
-SMALLEST: Final = 2048
-"""Constants of fewer numbers stay float32: biases, norms and small tables weigh nothing, and some are sensitive."""
 LARGEST_FACTOR: Final = 63
 """The largest integer of a weight in a product; see above."""
-LARGEST_STORED: Final = 127
-"""The largest integer of a weight that is float32 again when it is used."""
 LARGEST_ACTIVATION: Final = 255
 MIGRATION: Final = 0.7
 """How much of the differences between channels moves into the weights; SmoothQuant's alpha (arXiv:2211.10438, eq. 4).
@@ -39,49 +34,11 @@ Of 0, 0.5, 0.7 and 1, log-probs of the translation model were nearest to float32
 """
 LARGEST_TIED_SCALE: Final = 2.0
 CONTRIB: Final = "com.microsoft"
-PRODUCTS: Final = ("MatMul", "Gemm")
-
-
-@dataclass
-class _Graph:
-    """A graph being rewritten: its nodes, and its constants as arrays."""
-
-    nodes: list[onnx.NodeProto]
-    constants: dict[str, NDArray[Any]]
-
-    @classmethod
-    def of(cls, model: onnx.ModelProto) -> "_Graph":
-        """Take a model apart."""
-        constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
-        return cls([_copied(node) for node in model.graph.node], constants)
-
-    def readers(self, name: str) -> list[onnx.NodeProto]:
-        """Return the nodes that read a tensor."""
-        return [node for node in self.nodes if name in node.input]
-
-    def is_product(self, node: onnx.NodeProto) -> bool:
-        """Say whether a node multiplies what is computed by a large constant matrix."""
-        if node.op_type not in PRODUCTS or node.input[0] in self.constants:
-            return False
-        weight = self.constants.get(node.input[1])
-        return weight is not None and weight.ndim == 2 and weight.size >= SMALLEST and weight.dtype == np.float32
-
-    def put_into(self, model: onnx.ModelProto) -> onnx.ModelProto:
-        """Return a copy of `model` with these nodes and those of the constants that something reads."""
-        changed = onnx.ModelProto()
-        changed.CopyFrom(model)
-        del changed.graph.node[:], changed.graph.initializer[:]
-        changed.graph.node.extend(self.nodes)
-        read = _names_read(self.nodes)
-        changed.graph.initializer.extend(
-            numpy_helper.from_array(array, name) for name, array in self.constants.items() if name in read
-        )
-        return changed
 
 
 def products_of(model: onnx.ModelProto) -> list[str]:
     """Return the names of the activations that 8-bit products will read: what `quantise` wants ranges of."""
-    graph = _Graph.of(model)
+    graph = Graph.of(model)
     return sorted({node.input[0] for node in graph.nodes if graph.is_product(node)})
 
 
@@ -92,34 +49,27 @@ def quantise(model: onnx.ModelProto, ranges: Ranges) -> onnx.ModelProto:
         model: float32.
         ranges: of each tensor that `products_of` names.
     """
-    graph = _Graph.of(model)
+    graph = Graph.of(model)
     ranges = _even_out(graph, dict(ranges))
     _multiply_integers(graph, ranges)
-    _store(graph)
+    store(graph)
     changed = graph.put_into(model)
     if not any(opset.domain == CONTRIB for opset in changed.opset_import):
         changed.opset_import.append(helper.make_opsetid(CONTRIB, 1))
     return changed
 
 
-def store_in_8_bits(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return a float32 graph whose large constants are stored in 8 bits, and which computes in float32 all the same."""
-    graph = _Graph.of(model)
-    _store(graph)
-    return graph.put_into(model)
-
-
 # ---- channels of different sizes
 
 
-def _even_out(graph: _Graph, ranges: dict[str, Range]) -> dict[str, Range]:
+def _even_out(graph: Graph, ranges: dict[str, Range]) -> dict[str, Range]:
     """Where a product reads nothing but another product, move scale from the channels between them into the second one's weights.
 
     (W_1 x) / s and s W_2 give the same numbers; with the right s, the channels between are alike and 8 bits do for all of them.
     """
     for second in [node for node in graph.nodes if graph.is_product(node)]:
         first = next((node for node in graph.nodes if second.input[0] in node.output), None)
-        alone = first is not None and len(graph.readers(second.input[0])) == 1
+        alone = graph.only_reader(second.input[0]) is not None
         if first is None or not alone or not graph.is_product(first) or len(graph.readers(first.input[1])) > 1:
             continue
         found = ranges[second.input[0]]
@@ -127,9 +77,8 @@ def _even_out(graph: _Graph, ranges: dict[str, Range]) -> dict[str, Range]:
         peaks = np.maximum(np.maximum(-found.low, found.high), 1e-6)
         scale = peaks**MIGRATION / np.maximum(np.abs(outputs).max(1), 1e-6) ** (1 - MIGRATION)
         scale = (scale / np.exp(np.log(scale).mean())).astype(np.float32)
-        if (
-            len(graph.readers(second.input[1])) > 1
-        ):  # a table is looked up in the same integers, and must keep its small channels
+        if len(graph.readers(second.input[1])) > 1:
+            # A table is looked up in the same integers, and must keep its small channels.
             scale = scale.clip(1 / LARGEST_TIED_SCALE, LARGEST_TIED_SCALE)
         _scale_outputs(graph, first, 1 / scale)
         _scale_inputs(graph, second, scale)
@@ -137,23 +86,23 @@ def _even_out(graph: _Graph, ranges: dict[str, Range]) -> dict[str, Range]:
     return ranges
 
 
-def _scale_outputs(graph: _Graph, product: onnx.NodeProto, factors: NDArray[np.float32]) -> None:
+def _scale_outputs(graph: Graph, product: onnx.NodeProto, factors: NDArray[np.float32]) -> None:
     weight = product.input[1]
-    graph.constants[weight] = graph.constants[weight] * (factors[:, None] if _is_transposed(product) else factors)
+    graph.constants[weight] = graph.constants[weight] * (factors[:, None] if is_transposed(product) else factors)
     if len(product.input) > 2:
         bias = f"{product.output[0]}.bias"
         graph.constants[bias] = graph.constants[product.input[2]] * factors
         product.input[2] = bias
 
 
-def _scale_inputs(graph: _Graph, product: onnx.NodeProto, factors: NDArray[np.float32]) -> None:
+def _scale_inputs(graph: Graph, product: onnx.NodeProto, factors: NDArray[np.float32]) -> None:
     """Scale the weight of a product; where a table is tied to it, what is looked up is scaled back."""
     old = product.input[1]
     new = f"{product.output[0]}.weight"
-    graph.constants[new] = graph.constants[old] * (factors if _is_transposed(product) else factors[:, None])
+    graph.constants[new] = graph.constants[old] * (factors if is_transposed(product) else factors[:, None])
     lookups = [node for node in graph.readers(old) if node.op_type == "Gather" and node.input[0] == old]
     product.input[1] = new
-    if not _is_transposed(product) or len(lookups) != len(graph.readers(old)):
+    if not is_transposed(product) or len(lookups) != len(graph.readers(old)):
         return
     back = f"{new}.back"
     graph.constants[back] = 1 / factors
@@ -167,7 +116,7 @@ def _scale_inputs(graph: _Graph, product: onnx.NodeProto, factors: NDArray[np.fl
 # ---- products
 
 
-def _multiply_integers(graph: _Graph, ranges: Ranges) -> None:
+def _multiply_integers(graph: Graph, ranges: Ranges) -> None:
     """Replace every product by MatMulIntegerToFloat, its bias within."""
     nodes: list[onnx.NodeProto] = []
     quantised: set[str] = set()
@@ -199,7 +148,7 @@ def _multiply_integers(graph: _Graph, ranges: Ranges) -> None:
     graph.nodes = nodes
 
 
-def _quantised(graph: _Graph, activation: str, found: Range) -> onnx.NodeProto:
+def _quantised(graph: Graph, activation: str, found: Range) -> onnx.NodeProto:
     """Return the node that makes uint8 of an activation, 0 among what it can hold exactly."""
     low, high = min(float(found.low.min()), 0.0), max(float(found.high.max()), 0.0)
     scale = np.float32((high - low) / LARGEST_ACTIVATION or 1.0)
@@ -209,7 +158,7 @@ def _quantised(graph: _Graph, activation: str, found: Range) -> onnx.NodeProto:
     return helper.make_node("QuantizeLinear", [activation, *parts], [f"{activation}.uint8"], f"{activation}.quantise")
 
 
-def _integer_weight(graph: _Graph, product: onnx.NodeProto) -> tuple[str, list[onnx.NodeProto]]:
+def _integer_weight(graph: Graph, product: onnx.NodeProto) -> tuple[str, list[onnx.NodeProto]]:
     """Add a weight's integers and scales, and return the name of the integers (inputs, outputs) and the nodes that make them.
 
     They are stored as the weight was. Where that was the other way round, a table that is tied to the product can look rows up
@@ -219,115 +168,29 @@ def _integer_weight(graph: _Graph, product: onnx.NodeProto) -> tuple[str, list[o
     turned = f"{name}.turned"
     if f"{name}.int8" not in graph.constants:
         weight = graph.constants[name]
-        integers, scales = integers_of(weight, 0 if _is_transposed(product) else 1, LARGEST_FACTOR)
+        integers, scales = integers_of(weight, 0 if is_transposed(product) else 1, LARGEST_FACTOR)
         graph.constants |= {f"{name}.int8": integers, f"{name}.scale": scales}
         graph.constants[f"{name}.zero"] = np.zeros(len(scales), np.int8)
-    elif _is_transposed(product):
+    elif is_transposed(product):
         return turned, []
-    if not _is_transposed(product):
+    if not is_transposed(product):
         return f"{name}.int8", []
     return turned, [helper.make_node("Transpose", [f"{name}.int8"], [turned], f"{name}.turn", perm=[1, 0])]
 
 
-def integers_of(weight: NDArray[np.float32], axis: int, largest: int) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """Return the nearest integers from -largest to largest of the weight's shape, and their scales along `axis`."""
-    others = tuple(other for other in range(weight.ndim) if other != axis)
-    peaks = np.abs(weight).max(others)
-    scales = np.where(peaks > 0, peaks / largest, 1).astype(np.float32)
-    shape = [-1 if position == axis else 1 for position in range(weight.ndim)]
-    return np.rint(weight / scales.reshape(shape)).clip(-largest, largest).astype(np.int8), scales
-
-
-def _bias_of(graph: _Graph, product: onnx.NodeProto) -> tuple[str, str]:
+def _bias_of(graph: Graph, product: onnx.NodeProto) -> tuple[str, str]:
     """Return the bias of a product, "" where it has none, and the tensor that holds the sum."""
     if len(product.input) > 2 and product.input[2]:
         return product.input[2], product.output[0]
-    readers = graph.readers(product.output[0])
-    if len(readers) == 1 and readers[0].op_type == "Add":
-        other = next((name for name in readers[0].input if name in graph.constants), "")
+    reader = graph.only_reader(product.output[0])
+    if reader is not None and reader.op_type == "Add":
+        other = next((name for name in reader.input if name in graph.constants), "")
         if other and graph.constants[other].ndim == 1:
-            return other, readers[0].output[0]
+            return other, reader.output[0]
     return "", product.output[0]
 
 
-def _by_outputs(graph: _Graph, product: onnx.NodeProto) -> NDArray[np.float32]:
+def _by_outputs(graph: Graph, product: onnx.NodeProto) -> NDArray[np.float32]:
     """Return the weight as (inputs, outputs)."""
     weight = graph.constants[product.input[1]]
-    return weight.T if _is_transposed(product) else weight
-
-
-def _is_transposed(product: onnx.NodeProto) -> bool:
-    return any(attribute.name == "transB" and attribute.i for attribute in product.attribute)
-
-
-# ---- what stays float32
-
-
-def _store(graph: _Graph) -> None:
-    """Store the large float32 constants that are left as int8: tables are looked up in it, the rest is float32 from loading on."""
-    nodes: list[onnx.NodeProto] = []
-    for name, array in list(graph.constants.items()):
-        if array.dtype != np.float32 or array.ndim < 2 or array.size < SMALLEST:
-            continue
-        readers = graph.readers(name)
-        if readers and all(node.op_type == "Gather" and node.input[0] == name for node in readers):
-            _look_up(graph, name, readers)
-        elif readers:
-            nodes += _restored(graph, name)
-    graph.nodes = nodes + graph.nodes
-
-
-def _look_up(graph: _Graph, table: str, lookups: Sequence[onnx.NodeProto]) -> None:
-    """Look rows up in integers, and scale what was found; a tied product's integers serve where there are some."""
-    if f"{table}.int8" not in graph.constants:
-        integers, scales = integers_of(graph.constants[table], 0, LARGEST_STORED)
-        graph.constants |= {f"{table}.int8": integers, f"{table}.scale": scales}
-    graph.constants[f"{table}.column"] = graph.constants[f"{table}.scale"][:, None]
-    for lookup in lookups:
-        at, output, place = lookup.input[1], lookup.output[0], graph.nodes.index(lookup)
-        graph.nodes[place : place + 1] = [
-            helper.make_node("Gather", [f"{table}.int8", at], [f"{output}.int8"], f"{lookup.name}.int8"),
-            helper.make_node(
-                "Cast", [f"{output}.int8"], [f"{output}.whole"], f"{lookup.name}.cast", to=onnx.TensorProto.FLOAT
-            ),
-            helper.make_node("Gather", [f"{table}.column", at], [f"{output}.scale"], f"{lookup.name}.scale"),
-            helper.make_node("Mul", [f"{output}.whole", f"{output}.scale"], [output], f"{lookup.name}.mul"),
-        ]
-
-
-def _restored(graph: _Graph, name: str) -> list[onnx.NodeProto]:
-    """Return the nodes that make a constant of its integers, which ONNX Runtime runs once, when it loads the graph.
-
-    Cast and Mul, for it would leave a DequantizeLinear to every run.
-    """
-    array = graph.constants.pop(name)
-    by_columns = any(node.op_type in PRODUCTS and not _is_transposed(node) for node in graph.readers(name))
-    if by_columns and array.ndim == 2:
-        integers, scales = integers_of(array, 1, LARGEST_STORED)
-        shape: tuple[int, ...] = (1, array.shape[1])
-    else:
-        outputs = array.shape[:1] if array.ndim == 4 else array.shape[:-1]  # of a convolution, or of stacked matrices
-        integers, scales = integers_of(array.reshape(math.prod(outputs), -1), 0, LARGEST_STORED)
-        shape = (*outputs, *[1] * (array.ndim - len(outputs)))
-    graph.constants |= {f"{name}.int8": integers.reshape(array.shape), f"{name}.scale": scales.reshape(shape)}
-    return [
-        helper.make_node("Cast", [f"{name}.int8"], [f"{name}.whole"], f"{name}.cast", to=onnx.TensorProto.FLOAT),
-        helper.make_node("Mul", [f"{name}.whole", f"{name}.scale"], [name], f"{name}.mul"),
-    ]
-
-
-def _names_read(nodes: Sequence[onnx.NodeProto]) -> set[str]:
-    """Return the tensors that nodes read, those in branches included."""
-    read: set[str] = set()
-    for node in nodes:
-        read |= set(node.input)
-        for attribute in node.attribute:
-            if attribute.type == onnx.AttributeProto.GRAPH:
-                read |= _names_read(attribute.g.node)
-    return read
-
-
-def _copied(node: onnx.NodeProto) -> onnx.NodeProto:
-    copied = onnx.NodeProto()
-    copied.CopyFrom(node)
-    return copied
+    return weight.T if is_transposed(product) else weight

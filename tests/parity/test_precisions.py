@@ -9,8 +9,8 @@ from export.certification.neighbours import measure_influence
 from export.certification.searching import best_answers
 from export.onnx_writer import Graphs
 from export.precisions import graphs_in
-from export.products import SMALLEST
 from export.publish import write_graph_files
+from export.rewriting import SMALLEST
 from serving.bundle import Bundle
 from serving.session import OnnxModel, SessionConfig
 

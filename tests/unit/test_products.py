@@ -6,7 +6,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from export.calibration import ranges_of
-from export.products import LARGEST_FACTOR, integers_of, products_of, quantise, store_in_8_bits
+from export.products import LARGEST_FACTOR, products_of, quantise
+from export.storage import integers_of, store_in_8_bits
 
 INPUTS, OUTPUTS = 64, 96
 
@@ -126,6 +127,29 @@ def test_other_large_constants_are_stored_in_one_byte_a_number(random):
     }
     (wanted,), (got,) = run(model, {"x": x}), run(stored, {"x": x})
     np.testing.assert_allclose(got, wanted, atol=0.5)
+
+
+def test_what_leaves_the_graph_between_two_products_stays_what_it_was(random):
+    weights = {name: random.normal(size=(INPUTS, INPUTS)).astype(np.float32) for name in "vw"}
+    weights["v"] *= np.geomspace(0.01, 10, INPUTS, dtype=np.float32)
+    bias = {"b": np.ones(INPUTS, np.float32)}
+    nodes = [
+        helper.make_node("MatMul", ["x", "v"], ["h"], "one"),
+        helper.make_node("MatMul", ["h", "w"], ["s"], "two"),
+        helper.make_node("Add", ["s", "b"], ["y"], "add"),
+    ]
+    x = random.normal(size=(50, INPUTS)).astype(np.float32)
+    model = model_of(nodes, weights | bias, ["h", "s", "y"])
+    wanted, got = run(model, {"x": x}, "hsy"), run(in_8_bits(model, {"x": x}), {"x": x}, "hsy")
+    for name, before, after in zip("hsy", wanted, got, strict=True):
+        assert np.abs(after - before).mean() < 0.1 * np.abs(before).mean(), name
+
+
+@pytest.mark.parametrize("attributes", [{"alpha": 2.0}, {"beta": 0.5}, {"transA": 1}])
+def test_a_gemm_that_does_more_than_multiply_and_add_stays_float32(attributes, random):
+    constants = {"w": random.normal(size=(INPUTS, OUTPUTS)).astype(np.float32), "b": np.ones(OUTPUTS, np.float32)}
+    node = helper.make_node("Gemm", ["x", "w", "b"], ["y"], "p", **attributes)
+    assert products_of(model_of([node], constants, ["y"])) == []
 
 
 def test_integers_of_a_row_of_zeros_have_a_scale():
