@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 PORT   ?= 50051
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test check format protos install install-dev clean
+.PHONY: help demo serve test .test-parity .test-others check format protos install install-dev clean
 
 help: ## list these targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -30,8 +30,14 @@ demo: $(VENV)/.runtime ## translate, caption a photo and find a hull on the ship
 serve: $(VENV)/.runtime ## serve the shipped bundles on port $(PORT)
 	$(BIN)/beamstep serve --models models --port $(PORT)
 
-test: $(VENV)/.dev ## run every test
-	$(BIN)/python -m pytest
+test: $(VENV)/.dev ## run every test, in two processes: one traces and compares graphs, the other does the rest
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync .test-parity .test-others
+
+.test-parity: $(VENV)/.dev
+	$(BIN)/python -m pytest tests/parity
+
+.test-others: $(VENV)/.dev
+	$(BIN)/python -m pytest --ignore tests/parity
 
 check: $(VENV)/.dev ## ruff, mypy --strict, import-linter, buf lint
 	$(BIN)/ruff format --check .
