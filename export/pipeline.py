@@ -120,8 +120,10 @@ def export_run(run: Run, settings: ExportSettings, progress: Progress) -> Path:
         reference = TorchModel(model, manifest.graphs["fp32"].encoder.inputs)
         progress("comparing every tensor with PyTorch's on random shapes")
         check_parity(manifest, reference, fp32, inputs.sources)
-        progress("decoding with fp32 to see what numbers its graphs meet")
-        calibration = _calibrate(manifest, fp32, inputs.sources)
+        calibration = Calibration((), ())
+        if "int8" in settings.precisions:
+            progress("decoding with fp32 to see what numbers its graphs meet")
+            calibration = _calibrate(manifest, fp32, inputs.sources)
         graphs = dict(manifest.graphs) | _make_others(folder, traced, calibration, settings.precisions, progress)
         measured, travelling = _record(manifest, reference, inputs, progress)
         manifest = manifest.model_copy(update={"graphs": graphs, "references": write_references(folder, travelling)})

@@ -1,7 +1,7 @@
 """The end of every decoder step, node by node: log-softmax, the query, the bans, the k best.
 
-Written in ONNX operators rather than traced, for these paths cost a step a third of its time when it is small, and each is
-taken only where it is needed:
+Written in ONNX operators rather than traced, for they are much of a small step, and each path is taken only where it is
+needed:
 
 * Bans mostly are none, and few where there are any. A ScatterElements would copy the whole table of log-probs for them; where
   there are up to FEW_BANS, so many candidates more are taken and the banned ones dropped.
@@ -92,7 +92,7 @@ def cut_selection(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 class _Nodes:
-    """Nodes and constants under way, with names of their own; a branch of an If shares its parent's count."""
+    """Nodes and constants under way, of the graph or of a branch of an If, whose names begin with a prefix of its own."""
 
     def __init__(self, prefix: str = "select") -> None:
         self.nodes: list[onnx.NodeProto] = []
@@ -133,7 +133,7 @@ def _ban_among_candidates(nodes: _Nodes, size: int, block: int | None) -> None:
     """Choose the way by how many bans a row has: none, few, many."""
     nodes.add("Shape", ["banned"], "bans", start=1)  # (1,), M
     none, few, many = _Nodes("none"), _Nodes("few"), _Nodes("many")
-    best = _best(none, "log_probs", "k", size, block)
+    best = _best(none, "k", size, block)
     _drop_banned(few, size, block)
     many.add_many("TopK", [_ban_by_scatter(many), "k"], ["many_log_prob", "many_candidate"], axis=-1)
     some = _Nodes("some")
@@ -165,7 +165,7 @@ def _ban_by_scatter(nodes: _Nodes) -> str:
 def _drop_banned(nodes: _Nodes, size: int, block: int | None) -> None:
     """Take k + M candidates, and the k best of those that are not banned."""
     more = nodes.add("Min", [nodes.add("Add", ["k", "bans"]), nodes.constant([size])])
-    log_probs, ids = _best(nodes, "log_probs", more, size, block)
+    log_probs, ids = _best(nodes, more, size, block)
     pairs = nodes.add(
         "Equal",
         [nodes.add("Unsqueeze", [ids, nodes.constant([2])]), nodes.add("Unsqueeze", ["banned", nodes.constant([1])])],
@@ -179,22 +179,20 @@ def _drop_banned(nodes: _Nodes, size: int, block: int | None) -> None:
     nodes.add("GatherElements", [ids, places], "few_candidate", axis=1)
 
 
-def _best(nodes: _Nodes, log_probs: str, k: str, size: int, block: int | None) -> Sequence[str]:
+def _best(nodes: _Nodes, k: str, size: int, block: int | None) -> Sequence[str]:
     """Return the k best log-probs of each row and their ids, best first, ties to the smaller id."""
     names = [f"{nodes.prefix}_best", f"{nodes.prefix}_best_id"]
     if block is None:
-        return nodes.add_many("TopK", [log_probs, k], names, axis=-1)
+        return nodes.add_many("TopK", ["log_probs", k], names, axis=-1)
     blocks = size // block
-    table = nodes.add("Reshape", [log_probs, nodes.constant([0, blocks, block])])
+    table = nodes.add("Reshape", ["log_probs", nodes.constant([0, blocks, block])])
     peaks = nodes.add("ReduceMax", [table, nodes.constant([2])], keepdims=0)  # (R, V / B)
     count = nodes.add("Min", [k, nodes.constant([blocks])])
     _, chosen = nodes.add_many("TopK", [peaks, count], [f"{nodes.prefix}_peak", f"{nodes.prefix}_chosen"], axis=-1)
     # In the order of ids, so that ties between blocks go to the smaller one.
-    _, order = nodes.add_many(
+    at, _ = nodes.add_many(
         "TopK", [chosen, count], [f"{nodes.prefix}_block", f"{nodes.prefix}_order"], axis=-1, largest=0
     )
-    del order
-    at = f"{nodes.prefix}_block"
     fetched = nodes.add(
         "GatherND", [table, nodes.add("Unsqueeze", [at, nodes.constant([2])])], batch_dims=1
     )  # (R, k, B)
