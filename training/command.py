@@ -73,11 +73,18 @@ def train_recipe(
     check_data(recipe, data)
     prepare_folder(file, recipe, run, resume=resume, restart=restart)
     seed_everything(recipe.seed)
+    if recipe.start_from is not None:
+        recipe.start_from.take_tokenizers(run)
     problem = recipe.problem.build(data, run, recipe.seed)
     model = recipe.model.build(problem)
+    if recipe.start_from is not None:
+        taken = recipe.start_from.take_weights(model, run)
+        console.print(f"beginning with {taken:,} weights of {recipe.start_from.run}")
     trainer = Trainer(recipe.training, model, problem, run, reporter=Reporter(console), minutes=minutes)
     parameters = sum(weights.numel() for weights in model.parameters())
-    console.print(f"{recipe.name}: {parameters:,} parameters, {torch.get_num_threads()} threads, {trainer.device}")
+    console.print(
+        f"{recipe.name}: {parameters:,} parameters, {torch.get_num_threads()} threads, {trainer.device}, {trainer.precision}"
+    )
     if resume and trainer.last_checkpoint.is_file():
         trainer.resume()
         console.print(f"going on from step {trainer.position.step}")

@@ -5,6 +5,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from training.muon import Muon
+
 OptimizerKind = Literal["adamw", "muon"]
 
 SMALLEST_SIDE = 32
@@ -51,9 +53,8 @@ def make_optimizer(
 ) -> torch.optim.Optimizer | CombinedOptimizer:
     """Make the optimiser of a model's trainable weights, learning rate 0 until it is set.
 
-    AdamW (Loshchilov and Hutter 2019) decays matrices, not vectors. Muon (Jordan et al. 2024) makes each hidden matrix's
-    momentum orthogonal; scaled to AdamW's usual step length (Liu et al. 2025, arXiv:2502.16982, eq. 4), so one learning
-    rate serves both.
+    AdamW (Loshchilov and Hutter 2019) decays matrices, not vectors. Muon (training/muon.py) makes each hidden matrix's momentum
+    orthogonal.
     """
     trainable = [weights for weights in model.parameters() if weights.requires_grad]
     hidden = _hidden_matrices(model) if kind == "muon" else []
@@ -66,8 +67,7 @@ def make_optimizer(
     adamw = torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.98), fused=True)
     if not hidden:
         return adamw
-    muon = torch.optim.Muon(hidden, lr=0.0, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw")
-    return CombinedOptimizer([adamw, muon])
+    return CombinedOptimizer([adamw, Muon(hidden, weight_decay)])
 
 
 def _hidden_matrices(model: nn.Module) -> list[Tensor]:

@@ -17,6 +17,7 @@ from training.problems.hull import HullConfig
 from training.problems.reverse import ReverseConfig
 from training.problems.tour import TourConfig
 from training.problems.translation import TranslationConfig
+from training.start import StartConfig
 from training.trainer import TrainingConfig
 
 # To add a problem or a model: define its config class beside it (training/config.py says what it must have), and list it here.
@@ -90,11 +91,13 @@ class Recipe(Config):
         name: the run's and the bundle's name.
         description: one sentence for people; goes into the manifest.
         seed: of the weights, the order of the data and dropout.
+        start_from: a run whose weights this one begins with; None: fresh ones.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)
     description: str
     seed: int = Field(default=1, ge=0)
+    start_from: StartConfig | None = None
     problem: AnyProblem
     model: AnyModel
     training: TrainingConfig

@@ -43,7 +43,8 @@ class TrainingConfig(Config):
         weight_decay: on weight matrices alone.
         gradient_norm: gradients longer than this are cut to it (Pascanu et al. 2013).
         label_smoothing: see training/loss.py.
-        precision: `bfloat16` runs products in bfloat16; weights, softmax and loss stay in float32.
+        precision: `bfloat16` runs products in bfloat16 where the device multiplies them natively (elsewhere they would be many
+            times slower than in float32, and float32 it is); weights, softmax and loss stay in float32.
         validate_every: steps between validations; each also writes a checkpoint.
         patience: the run stops after this many validations without a lower loss; None: never.
         average: how many of the best validated checkpoints are kept to be averaged (Vaswani et al. 2017, section 6.1).
@@ -99,6 +100,11 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Tell whether the device has instructions for products of bfloat16: a GPU, or a CPU with AVX-512 BF16 or AMX."""
+    return device.type != "cpu" or bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
 class Trainer:
     """One run of one model on one problem, in one folder.
 
@@ -125,6 +131,7 @@ class Trainer:
         self.limit_s = None if minutes is None else minutes * 60
         self.position = Position()
         self.optimizer = make_optimizer(config.optimizer, model, config.weight_decay)
+        self.precision = config.precision if multiplies_bfloat16(self.device) else "float32"
 
     def train(self) -> Validation:
         """Train to the end (steps, patience or time limit), then write `averaged.pt`; return how that validates."""
@@ -197,7 +204,7 @@ class Trainer:
 
     def _autocast(self) -> AbstractContextManager[Any]:
         """Return the context that products run in."""
-        if self.config.precision == "float32":
+        if self.precision == "float32":
             return nullcontext()
         return torch.autocast(self.device.type, torch.bfloat16)
 

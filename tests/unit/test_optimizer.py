@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from training.muon import Muon, orthogonalise
 from training.optimizer import CombinedOptimizer, make_optimizer
 
 
@@ -70,3 +71,29 @@ def test_a_restored_optimizer_goes_on_as_the_first_would(kind):
         outcomes.append(descend(one, its_optimizer, 5))
     assert outcomes[0] == outcomes[1]
     assert isinstance(optimizer, CombinedOptimizer) == (kind == "muon")
+
+
+@pytest.mark.parametrize("shape", [(40, 64), (64, 40)])
+def test_orthogonalising_brings_every_singular_value_near_one_and_keeps_the_directions(shape):
+    torch.manual_seed(0)
+    matrix = torch.randn(shape)
+    left, _, right = torch.linalg.svd(matrix, full_matrices=False)
+    inner = left.T @ orthogonalise(matrix) @ right.T
+    values = inner.diagonal()
+    assert values.min() > 0.3
+    assert values.max() < 1.3
+    torch.testing.assert_close(inner, torch.diag(values), atol=1e-4, rtol=0)
+
+
+def test_muon_steps_as_that_of_torch_does():
+    torch.manual_seed(0)
+    ours = nn.Parameter(torch.randn(40, 64))
+    theirs = nn.Parameter(ours.detach().clone())
+    optimizers = [Muon([ours], 0.1), torch.optim.Muon([theirs], weight_decay=0.1, adjust_lr_fn="match_rms_adamw")]
+    for _ in range(5):
+        gradient = torch.randn(40, 64)
+        for weights, optimizer in zip((ours, theirs), optimizers, strict=True):
+            weights.grad = gradient.clone()
+            optimizer.param_groups[0]["lr"] = 0.01
+            optimizer.step()
+    torch.testing.assert_close(ours, theirs, atol=5e-3, rtol=0)  # theirs are products in bfloat16
