@@ -88,7 +88,7 @@ def score_tours(model: SequenceToSequence, points: Points) -> dict[str, float]:
     """Return the mean length of the tours and how far, in percent, it is above that of optimal (from 12 points: good) ones."""
     size = points.shape[1]
     answers = np.array(decode_greedily(model, points, max_length=size, each_point_once=True))
-    best = optimal_tours(points) if size <= 11 else short_tours(points, np.random.default_rng(0), 20 * size)
+    best = optimal_tours(points) if size <= 11 else short_tours(points, milliseconds=10)
     length, best_length = tour_lengths(points, answers).mean(), tour_lengths(points, best).mean()
     return {"mean_length": float(length), "gap": float(100 * (length / best_length - 1))}
 

@@ -7,9 +7,13 @@ from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import Delaunay
 
 from training.config import Task
 from training.problems.points import FreshPointSets, Points, PointSetConfig, order_by_x
+
+EXHAUSTIVE = 12
+"""Most points of which all triples are tested."""
 
 
 class DelaunayConfig(PointSetConfig):
@@ -35,8 +39,8 @@ def delaunay_triangles(points: Points) -> list[NDArray[np.int64]]:
     points by ascending rank; triangles are sorted by the rank of their first point, then second, then third. (Vinyals
     et al. sort by input index, and by incentre for the triangles.) An answer to a caller is sorted by input index anyway.
 
-    A triangle is Delaunay if no point lies inside its circumcircle. All triples are tested, O(P^4) a set and at once for
-    all sets, which for the few points of these tasks is quicker than a call of Qhull for each.
+    A triangle is Delaunay if no point lies inside its circumcircle. Up to EXHAUSTIVE points all triples are tested, O(P^4) a set
+    and at once for all sets, which is quicker than a call of Qhull for each; above, Qhull is called.
 
     Args:
         points: (B, P, 2), P >= 3, no three points on one line and no four on one circle.
@@ -46,9 +50,17 @@ def delaunay_triangles(points: Points) -> list[NDArray[np.int64]]:
     """
     order = order_by_x(points)
     ranked = np.take_along_axis(points, order[..., None], 1)
+    if points.shape[1] > EXHAUSTIVE:
+        return [ranks_to_indices[_by_qhull(one)] for ranks_to_indices, one in zip(order, ranked, strict=True)]
     triples = _triples(points.shape[1])
     empty = ~_any_inside(ranked, triples)
     return [ranks_to_indices[triples[kept]] for ranks_to_indices, kept in zip(order, empty, strict=True)]
+
+
+def _by_qhull(points: Points) -> NDArray[np.int64]:
+    """Return the sorted triangles (triangles, 3), each ascending, of one set (P, 2)."""
+    triangles = np.sort(Delaunay(points).simplices.astype(np.int64), 1)
+    return triangles[np.lexsort(triangles.T[::-1])]
 
 
 @cache

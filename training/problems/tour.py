@@ -36,14 +36,14 @@ class TourConfig(PointSetConfig):
     Attributes:
         solved_per_size: point sets of each size in the pool.
         exact_up_to: sizes up to this get optimal tours, larger ones those of an iterated local search.
-        search_rounds: of the local search, for each point of a set.
+        search_ms: of the local search, for each set.
     """
 
     task: ClassVar[Task] = "tour"
     kind: Literal["tour"] = "tour"
     solved_per_size: int = Field(default=10_000, ge=1)
     exact_up_to: int = Field(default=11, ge=3, le=13)
-    search_rounds: int = Field(default=5, ge=1)
+    search_ms: float = Field(default=10.0, gt=0)
 
     def build(self, data: Path | None, run: Path, seed: int) -> "TourProblem":  # noqa: ARG002 - makes its own data
         """Make the problem; the pools are solved, or read from `run`, when batches are first asked for."""
@@ -74,7 +74,7 @@ class TourProblem:
         for index, size in enumerate(self.config.sizes_to_validate()):
             generator = instance_generator(self.seed, VALIDATION, index)
             points = uniform_points(generator, self.config.sets_per_batch(size), size)
-            yield _batch(points, self._solve(points, generator))
+            yield _batch(points, self._solve(points))
 
     def _pool(self, size: int) -> tuple[Points, Tours]:
         """Return the solved sets of a size: points (N, size, 2) and tours (N, size)."""
@@ -91,15 +91,14 @@ class TourProblem:
                 if np.array_equal(solved["points"], points):  # otherwise of another seed or number
                     return points, solved["tours"].astype(np.int64)
         parts = np.array_split(points, -(-len(points) // SOLVED_AT_ONCE))
-        tours = np.concatenate([self._solve(part, generator) for part in parts])
+        tours = np.concatenate([self._solve(part) for part in parts])
         _write_pool(file, points, tours)
         return points, tours
 
-    def _solve(self, points: Points, generator: np.random.Generator) -> Tours:
-        size = points.shape[1]
-        if size <= self.config.exact_up_to:
+    def _solve(self, points: Points) -> Tours:
+        if points.shape[1] <= self.config.exact_up_to:
             return optimal_tours(points)
-        return short_tours(points, generator, self.config.search_rounds * size)
+        return short_tours(points, self.config.search_ms)
 
 
 def _write_pool(file: Path, points: Points, tours: Tours) -> None:
