@@ -34,10 +34,11 @@ HANDED_OVER: Final = {
     "train": "Train a model from a recipe.",
     "export": "Turn a training run into a bundle.",
     "evaluate": "Measure a bundle's quality by serving it.",
+    "distil": "Let a bundle translate sentences, for another model to learn from.",
     "verify": "Check a bundle's answers on this machine.",
     "bench": "Measure a server's latency and throughput.",
 }
-EXTRAS: Final = {"serve": "cpu", "evaluate": "cpu,evaluate", "verify": "cpu,evaluate"}
+EXTRAS: Final = {"serve": "cpu", "evaluate": "cpu,evaluate", "verify": "cpu,evaluate", "distil": "cpu,evaluate"}
 """What to install for a command whose packages are missing; `train` for the others."""
 OURS: Final = ("beamstep", "serving", "training", "export", "benchmarks")
 
