@@ -8,45 +8,19 @@ from pathlib import Path
 from typing import Annotated
 
 import sacrebleu
-import torch
 import typer
-from torch import Tensor
 
+from training.decoding import search
 from training.models.base import SequenceToSequence
 from training.problems.translation import TranslationProblem
 from training.run import load_run, newest_weights
-from training.vocabulary import BOS, EOS, PAD
-
-
-def decode_greedily(model: SequenceToSequence, inputs: dict[str, Tensor], max_length: int) -> list[list[int]]:
-    """Return the likeliest next token after the likeliest before it, for each of N sources; without `eos`.
-
-    Args:
-        model: in evaluation mode.
-        inputs: a batch's encoder inputs, N sources.
-        max_length: most tokens, `eos` counted.
-    """
-    with torch.inference_mode():
-        memory, state = model.encoder(inputs)
-        token = torch.full((len(memory.memory),), BOS, device=memory.memory.device)
-        ended = torch.zeros_like(token, dtype=torch.bool)
-        chosen = []
-        for _ in range(max_length):
-            logits, state, _ = model.decoder.step(token, memory, state)
-            token = logits.argmax(-1).masked_fill(ended, PAD)
-            ended |= token == EOS
-            chosen.append(token)
-            if bool(ended.all()):
-                break
-    rows = torch.stack(chosen, 1).tolist()
-    return [[token for token in row if token not in (EOS, PAD)] for row in rows]
 
 
 def translate_validation(model: SequenceToSequence, problem: TranslationProblem) -> Iterator[str]:
     """Yield a greedy translation of each held-back source, in order."""
     for batch in problem.validation_batches():
         max_length = 2 * batch.inputs["source_tokens"].shape[1] + 10
-        for tokens in decode_greedily(model, batch.inputs, max_length):
+        for tokens in search(model, batch.inputs, max_length):
             yield problem.tokenizers.target.decode(tokens)
 
 

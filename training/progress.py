@@ -1,6 +1,7 @@
 """What a run says while it goes: a progress bar on a terminal, plain lines elsewhere."""
 
 import time
+from collections.abc import Collection
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -54,12 +55,13 @@ class Reporter:
             "tokens_per_second": round(self._tokens / seconds, 1),
         }
 
-    def validated(self, line: Line) -> None:
-        """Report a validation, of the weights in training or of their average."""
+    def validated(self, line: Line, metrics: Collection[str] = ()) -> None:
+        """Report a validation, of the weights in training or of their average; `metrics` are names in it to be told."""
         training = f", training loss {line['training_loss']:.3f}" if "training_loss" in line else ""
+        told = "".join(f", {name} {line[name]:.2f}" for name in metrics)
         self._console.print(
             f"{time.strftime('%H:%M:%S')} {line['kind']} at step {line['step']}: loss {line['loss']:.4f}, "
-            f"perplexity {line['perplexity']:.2f}, token accuracy {line['token_accuracy']:.1f} %{training}",
+            f"perplexity {line['perplexity']:.2f}, token accuracy {line['token_accuracy']:.1f} %{told}{training}",
             soft_wrap=True,
         )
         self._forget_means()

@@ -5,15 +5,16 @@ import json
 import math
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from training.checkpoint import (
     Weights,
@@ -23,14 +24,34 @@ from training.checkpoint import (
     restore_random_state,
     write_checkpoint,
 )
-from training.config import Config
+from training.config import Config, RecipeError
+from training.decoding import search
 from training.loss import count_errors, smoothed_cross_entropy
 from training.models.base import SequenceToSequence
 from training.optimizer import OptimizerKind, make_optimizer
-from training.problems.base import Batch, Problem
+from training.problems.base import Batch, Problem, ScoredProblem
 from training.progress import Reporter
 from training.schedule import ScheduleConfig
 from training.vocabulary import PAD
+
+
+class SelectionConfig(Config):
+    """What checkpoints are chosen by; the name of the metric alone may stand for the section.
+
+    Attributes:
+        metric: `loss`, the cross-entropy of held-back targets; or a metric of the problem's, such as `bleu`, of decoded answers.
+        beam_size: of that decoding; 1 is greedy.
+        length_penalty: of that decoding.
+    """
+
+    metric: str = "loss"
+    beam_size: int = Field(default=1, ge=1)
+    length_penalty: float = Field(default=0.0, ge=0)
+
+    @property
+    def decodes(self) -> bool:
+        """Whether a validation decodes."""
+        return self.metric != "loss"
 
 
 class TrainingConfig(Config):
@@ -46,7 +67,8 @@ class TrainingConfig(Config):
         precision: `bfloat16` runs products in bfloat16 where the device multiplies them natively (elsewhere they would be many
             times slower than in float32, and float32 it is); weights, softmax and loss stay in float32.
         validate_every: steps between validations; each also writes a checkpoint.
-        patience: the run stops after this many validations without a lower loss; None: never.
+        select_by: what the best checkpoints are best by.
+        patience: the run stops after this many validations without a better one; None: never.
         average: how many of the best validated checkpoints are kept to be averaged (Vaswani et al. 2017, section 6.1).
     """
 
@@ -58,16 +80,29 @@ class TrainingConfig(Config):
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     precision: Literal["float32", "bfloat16"] = "float32"
     validate_every: int = Field(default=500, ge=1)
+    select_by: SelectionConfig = SelectionConfig()
     patience: int | None = Field(default=None, ge=1)
     average: int = Field(default=5, ge=1)
 
+    @field_validator("select_by", mode="before")
+    @classmethod
+    def _metric_alone(cls, selection: Any) -> Any:
+        """Take a name for the metric."""
+        return {"metric": selection} if isinstance(selection, str) else selection
+
 
 class Validation(NamedTuple):
-    """What held-back batches say: nats a token, share of tokens that were the likeliest, in percent."""
+    """What held-back batches say: nats a token, share of tokens that were the likeliest, in percent; metrics of decoded answers."""
 
     loss: float
     token_accuracy: float
     perplexity: float
+    metrics: Mapping[str, float] = MappingProxyType({})
+
+    def line(self) -> dict[str, float]:
+        """Return all of it under its names."""
+        figures = {"loss": self.loss, "token_accuracy": self.token_accuracy, "perplexity": self.perplexity}
+        return {**figures, **{name: round(value, 3) for name, value in self.metrics.items()}}
 
 
 @dataclass
@@ -79,9 +114,9 @@ class Position:
         epoch: the epoch under way, from 0.
         batch: batches of it already used.
         seconds: training time of all processes of this run, up to here.
-        best_loss: the lowest validation loss.
+        best_loss: the lowest validation loss; minus the metric where checkpoints are chosen by one.
         validations_since_best: since then.
-        kept: (validation loss, step) of each checkpoint kept for the average, best first.
+        kept: (validation loss, or minus the metric, step) of each checkpoint kept for the average, best first.
     """
 
     step: int = 0
@@ -131,6 +166,7 @@ class Trainer:
         self.limit_s = None if minutes is None else minutes * 60
         self.position = Position()
         self.optimizer = make_optimizer(config.optimizer, model, config.weight_decay)
+        self._check_selection()
         self.precision = config.precision if multiplies_bfloat16(self.device) else "float32"
 
     def train(self) -> Validation:
@@ -219,15 +255,50 @@ class Trainer:
         tokens = sum(count.tokens for count in counts)
         loss = sum(count.cross_entropy for count in counts) / tokens
         accuracy = 100 * sum(count.correct for count in counts) / tokens
-        return Validation(loss, accuracy, math.exp(min(loss, 50.0)))
+        return Validation(loss, accuracy, math.exp(min(loss, 50.0)), self._score_answers())
+
+    def _score_answers(self) -> dict[str, float]:
+        """Decode the held-back sources and return the problem's metrics; nothing where checkpoints are chosen by loss."""
+        selection, problem = self.config.select_by, self.problem
+        if not selection.decodes:
+            return {}
+        assert isinstance(problem, ScoredProblem)
+        batches = (batch.to(self.device) for batch in problem.validation_batches())
+        answers = [
+            answer
+            for batch in batches
+            for answer in search(
+                self.model,
+                batch.inputs,
+                problem.longest_answer(batch.inputs),
+                beam_size=selection.beam_size,
+                length_penalty=selection.length_penalty,
+            )
+        ]
+        return problem.score(answers)
+
+    def _check_selection(self) -> None:
+        """Raise RecipeError where the problem does not have the metric that checkpoints are to be chosen by."""
+        metrics = self.problem.metrics if isinstance(self.problem, ScoredProblem) else ()
+        if self.config.select_by.decodes and self.config.select_by.metric not in metrics:
+            allowed = ", ".join(("loss", *metrics))
+            raise RecipeError(
+                f"training.select_by.metric: given {self.config.select_by.metric!r}; allowed for this problem: {allowed}"
+            )
+
+    def _badness(self, validation: Validation) -> float:
+        """Return what the best checkpoints have least of: the loss, or minus the metric."""
+        metric = self.config.select_by.metric
+        return -validation.metrics[metric] if self.config.select_by.decodes else validation.loss
 
     def _validate_and_save(self) -> None:
         """Validate, keep the weights if they are among the best, and write everything needed to go on."""
         began = time.monotonic()
         validation = self.validate()
-        self._keep(validation.loss)
-        if validation.loss < self.position.best_loss:
-            self.position.best_loss = validation.loss
+        badness = self._badness(validation)
+        self._keep(badness)
+        if badness < self.position.best_loss:
+            self.position.best_loss = badness
             self.position.validations_since_best = 0
         else:
             self.position.validations_since_best += 1
@@ -242,10 +313,10 @@ class Trainer:
         write_checkpoint(content, self.last_checkpoint)
         self._forget_unkept()
 
-    def _keep(self, loss: float) -> None:
+    def _keep(self, badness: float) -> None:
         """Write the weights if they validate among the best."""
-        kept = sorted([*self.position.kept, (loss, self.position.step)])[: self.config.average]
-        if (loss, self.position.step) in kept:
+        kept = sorted([*self.position.kept, (badness, self.position.step)])[: self.config.average]
+        if (badness, self.position.step) in kept:
             write_checkpoint({"model": self._weights()}, self._kept_file(self.position.step))
         self.position.kept = kept
 
@@ -274,7 +345,7 @@ class Trainer:
         checkpoints = [read_checkpoint(self._kept_file(step))["model"] for step in steps]
         means = [average_weights(checkpoints[: count + 1]) for count in range(len(checkpoints))]
         validations = [self._validate_weights(weights) for weights in means]
-        best = min(range(len(means)), key=lambda index: validations[index].loss)
+        best = min(range(len(means)), key=lambda index: self._badness(validations[index]))
         write_checkpoint({"model": means[best], "steps": steps[: best + 1]}, self.run / "averaged.pt")
         self.model.load_state_dict(means[best])
         self._record("averaged", validations[best])
@@ -301,7 +372,7 @@ class Trainer:
         position = self.position
         place = {"step": position.step, "epoch": position.epoch, "seconds": round(position.seconds, 1)}
         means = self.reporter.training_means() if kind == "validation" else {}  # the average was not trained on its own
-        line = {"kind": kind, **place, **means, **validation._asdict()}
+        line = {"kind": kind, **place, **means, **validation.line()}
         with (self.run / "metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
-        self.reporter.validated(line)
+        self.reporter.validated(line, validation.metrics.keys())

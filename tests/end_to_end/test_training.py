@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 
 from training.command import train
 from training.config import RecipeError
-from training.evaluate import decode_greedily, main
+from training.decoding import search
+from training.evaluate import main
 from training.problems.translation import TranslationProblem
 from training.recipe import find_recipe
 from training.run import Run, load_run, newest_weights
@@ -47,7 +48,7 @@ def translate(run: Run, text: str) -> str:
     assert isinstance(problem, TranslationProblem)
     tokens = torch.tensor([[*problem.tokenizers.source.encode(text), 2]])
     inputs = {"source_tokens": tokens, "source_lengths": torch.tensor([tokens.shape[1]])}
-    (answer,) = decode_greedily(run.model, inputs, max_length=20)
+    (answer,) = search(run.model, inputs, max_length=20)
     return problem.tokenizers.target.decode(answer)
 
 

@@ -7,8 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
+from export.evaluation import caption_metrics as evaluation
 from training.config import RecipeError
-from training.evaluate_captioning import caption_bleu, caption_validation
+from training.evaluate_captioning import caption_validation
 from training.models.attention import attend
 from training.models.base import Memory
 from training.models.captioning import (
@@ -26,6 +27,7 @@ from training.problems.captioning import (
     make_batch,
     normalise_caption,
     read_captions,
+    score_captions,
 )
 from training.vocabulary import BOS, EOS, PAD
 
@@ -301,13 +303,26 @@ def test_every_held_back_image_gets_a_caption_and_padding_is_no_part_of_it(data,
         return logits, state, None
 
     model.decoder.step = step
-    assert caption_validation(model, problem) == ["a dog runs"]
+    assert caption_validation(model, problem) == [words]
 
 
 def test_bleu_takes_the_best_of_several_references():
     references = [("a dog runs on the grass", "one dog"), ("two men", "two men ride a red bike")]
-    assert caption_bleu(["a dog runs on the grass", "two men ride a red bike"], references).score == pytest.approx(100)
-    assert caption_bleu(["a dog runs on the sand", "two men ride a bike"], references).score < 80
+    right = score_captions(["a dog runs on the grass", "two men ride a red bike"], references)
+    assert [right[f"bleu_{order}"] for order in (1, 2, 3, 4)] == pytest.approx([100] * 4)
+    assert score_captions(["a dog runs on the sand", "two men ride a bike"], references)["bleu_4"] < 80
+
+
+def test_scores_while_training_are_those_of_the_evaluation():
+    references = [
+        ("a dog runs on the green grass", "one brown dog runs"),
+        ("two men", "two men ride a red bike down a hill"),
+        ("a child in a pool", "a boy swims in the pool", "a wet child"),
+    ]
+    captions = ["a brown dog runs on grass", "two men ride a bike", "a child swims in a pool"]
+    ours, served = score_captions(captions, references), evaluation.score_captions(captions, references)
+    assert [ours[f"bleu_{order}"] for order in (1, 2, 3, 4)] == pytest.approx(served.bleu)
+    assert ours["cider"] == pytest.approx(served.cider)
 
 
 def test_a_model_for_images_needs_a_problem_with_images():

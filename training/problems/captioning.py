@@ -1,16 +1,19 @@
 """Captioning: photos with several captions each, mostly seen through features that a frozen network computed once."""
 
 import json
+import math
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch
 from pydantic import BaseModel, Field, ValidationError, field_validator
+from sacrebleu.metrics.bleu import BLEU
 from torch import Tensor
 
 from training.config import ProblemConfig, RecipeError, Task
@@ -20,10 +23,13 @@ from training.models.networks import EIGHT_BIT, NetworkConfig, NetworkFile
 from training.problems.base import Batch
 from training.problems.text import Tokenizer, train_tokenizer
 from training.problems.translation import pad
+from training.rewards import DocumentFrequencies, cider_d
 from training.vocabulary import EOS
 
 TOKENIZER_FILE = "target.model"
 CACHE_FOLDER = ".cache"
+LONGEST_ANSWER = 30
+"""Most tokens of a caption that is decoded to be scored, `eos` counted."""
 AROUND_A_WORD = re.compile(r"^[^\w']+|\W+$")
 
 
@@ -173,6 +179,28 @@ class CaptioningProblem:
             images = [photos.validation_view[start + place] for place in range(len(captions))]
             yield make_batch(np.stack(images), captions)
 
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """See ScoredProblem."""
+        return ("bleu_1", "bleu_2", "bleu_3", "bleu_4", "cider")
+
+    def longest_answer(self, inputs: Mapping[str, Tensor]) -> int:  # noqa: ARG002 - the same for every image
+        """See ScoredProblem."""
+        return LONGEST_ANSWER
+
+    def score(self, answers: Sequence[Sequence[int]]) -> dict[str, float]:
+        """Compare a caption of each held-back image with those that people wrote."""
+        captions = [self.tokenizer.decode(answer) for answer in answers]
+        return score_captions(captions, [image.captions for image in self.photos.validation_images])
+
+    def words(self, targets: Sequence[Sequence[int]]) -> list[tuple[str, ...]]:
+        """See TextProblem."""
+        return [tuple(self.tokenizer.decode(target).split()) for target in targets]
+
+    def training_references(self) -> list[list[list[int]]]:
+        """Return the captions of each training image that has any."""
+        return [captions for captions in self.photos.training if captions]
+
     def held_back_inputs(self, count: int) -> list[dict[str, Tensor]]:
         """Return what the exported encoder is fed for the first `count` held-back images, one image a source."""
         images = self.photos.validation_images[:count]
@@ -196,6 +224,24 @@ def normalise_caption(text: str) -> str:
     """Return lower-case words without the punctuation around them, as captions are compared; "'s" keeps its apostrophe."""
     words = (AROUND_A_WORD.sub("", word) for word in text.lower().split())
     return " ".join(word for word in words if word)
+
+
+def score_captions(captions: Sequence[str], references: Sequence[Sequence[str]]) -> dict[str, float]:
+    """Return corpus BLEU-1 to BLEU-4 and CIDEr-D in percent, all sides normalised.
+
+    A quick look while a model trains: what is reported comes from `beamstep evaluate`, which also splits contractions.
+    """
+    columns = [list(column) for column in zip_longest(*references)]
+    counted = BLEU(tokenize="none", smooth_method="none").corpus_score(captions, columns)
+    logs = [math.log(max(1e-9, precision)) for precision in counted.precisions]
+    bleu = {f"bleu_{n}": counted.bp * math.exp(sum(logs[:n]) / n) for n in range(1, len(logs) + 1)}
+    groups = [[tuple(reference.split()) for reference in group] for group in references]
+    frequencies = DocumentFrequencies.of(groups)
+    ciders = [
+        cider_d([tuple(caption.split())], group, frequencies)[0]
+        for caption, group in zip(captions, groups, strict=True)
+    ]
+    return {**bleu, "cider": 100 * sum(ciders) / len(ciders)}
 
 
 def read_captions(captions: Path, images: Path, split: str) -> list[CaptionedImage]:
