@@ -26,8 +26,9 @@ from training.checkpoint import (
 )
 from training.config import Config, RecipeError
 from training.decoding import search
-from training.loss import count_errors, smoothed_cross_entropy
+from training.loss import count_errors
 from training.models.base import SequenceToSequence
+from training.objective import CrossEntropyConfig, ObjectiveConfig
 from training.optimizer import OptimizerKind, make_optimizer
 from training.problems.base import Batch, Problem, ScoredProblem
 from training.progress import Reporter
@@ -59,6 +60,7 @@ class TrainingConfig(Config):
 
     Attributes:
         steps: most updates of the run.
+        objective: see training/objective.py.
         optimizer: see training/optimizer.py.
         schedule: the learning rate.
         weight_decay: on weight matrices alone.
@@ -73,6 +75,7 @@ class TrainingConfig(Config):
     """
 
     steps: int = Field(ge=1)
+    objective: ObjectiveConfig = CrossEntropyConfig(kind="cross_entropy")
     optimizer: OptimizerKind = "adamw"
     schedule: ScheduleConfig = ScheduleConfig()
     weight_decay: float = Field(default=0.01, ge=0)
@@ -166,6 +169,7 @@ class Trainer:
         self.limit_s = None if minutes is None else minutes * 60
         self.position = Position()
         self.optimizer = make_optimizer(config.optimizer, model, config.weight_decay)
+        self.objective = config.objective.build(problem, config.label_smoothing)
         self._check_selection()
         self.precision = config.precision if multiplies_bfloat16(self.device) else "float32"
 
@@ -219,8 +223,7 @@ class Trainer:
             group["lr"] = learning_rate
         batch = batch.to(self.device)
         with self._autocast():
-            logits = self.model(batch.inputs, batch.source, batch.target)
-        loss = smoothed_cross_entropy(logits, batch.target, self.config.label_smoothing)
+            loss = self.objective(self.model, batch)
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.gradient_norm)

@@ -1,0 +1,114 @@
+"""Learning by reward: what is worth more becomes likelier, and nothing else moves it."""
+
+import pytest
+import torch
+from pydantic import TypeAdapter
+
+from tests.unit.test_torch_decoding import INPUTS, SOURCES, TableDecoder, TableEncoder
+from training.config import RecipeError
+from training.models.base import SequenceToSequence
+from training.objective import ObjectiveConfig, RewardConfig, advantages, policy_loss
+from training.problems.base import Batch
+from training.vocabulary import BOS, EOS, PAD
+
+REFERENCE = [3, 4, 5]
+
+
+class LongDecoder(TableDecoder):
+    """A table that can also score whole targets."""
+
+    def forward(self, target, memory, state):
+        previous = torch.nn.functional.pad(target, (1, -1), value=BOS)
+        logits = []
+        for token in previous.unbind(1):
+            scores, state, _ = self.step(token, memory, state)
+            logits.append(scores)
+        return torch.stack(logits, 1)
+
+
+class Letters:
+    """Targets whose ids are words; people always wrote the same."""
+
+    def training_batches(self, epoch):
+        yield from [batch_of()] * (epoch + 1)
+
+    def validation_batches(self):
+        yield from ()
+
+    def words(self, targets):
+        return [tuple(str(token) for token in target if token > EOS) for target in targets]
+
+    def training_references(self):
+        return [[[*REFERENCE, EOS]], [[4, 4, EOS]], [[5, EOS]]]
+
+
+def batch_of(sources=SOURCES):
+    target = torch.tensor([[*REFERENCE, EOS]] * sources)
+    return Batch(INPUTS, torch.arange(sources), target)
+
+
+def make_model():
+    torch.manual_seed(4)
+    return SequenceToSequence(TableEncoder(), LongDecoder())
+
+
+def likelihood(model, batch):
+    memory, state = model.encoder(batch.inputs)
+    log_probs = model.decoder(batch.target, memory, state).log_softmax(-1)
+    return log_probs.gather(2, batch.target.unsqueeze(2)).sum((1, 2)).exp()
+
+
+def test_an_advantage_is_the_reward_less_the_mean_of_the_others() -> None:
+    assert advantages(torch.tensor([1.0, 2.0, 6.0, 3.0, 3.0, 3.0]), 3).tolist() == [-3, -1.5, 4.5, 0, 0, 0]
+
+
+def test_the_gradient_raises_the_better_sample_and_lowers_the_worse_one() -> None:
+    logits = torch.zeros(2, 2, 5).index_fill(2, torch.tensor([PAD]), float("-inf")).requires_grad_()
+    target = torch.tensor([[3, EOS], [4, PAD]])
+    policy_loss(logits, target, torch.tensor([0.5, -0.5])).backward()
+    slope = logits.grad
+    assert slope[0, 0, 3] < 0 < slope[0, 0, 4]  # going down it raises 3, and lowers the others
+    assert slope[1, 0, 4] > 0 > slope[1, 0, 3]
+    assert not slope[1, 1].any()  # padding
+    assert torch.isfinite(slope).all()
+
+
+def test_reward_training_makes_what_people_wrote_likelier() -> None:
+    model = make_model()
+    model.decoder.table.data.zero_()  # every token as likely
+    objective = RewardConfig(kind="reward", cider=0.1, bleu=1.0, samples=32, max_length=4).build(Letters(), 0.0)
+    batch = batch_of()
+    before = likelihood(model, batch)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.05)
+    first = None
+    for _ in range(120):
+        loss = objective(model.train(), batch)
+        first = loss.item() if first is None else first
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert (likelihood(model, batch) > before).all()
+    assert likelihood(model, batch).min() > 0.5
+    assert loss.item() < first  # minus the mean reward
+
+
+def test_where_all_samples_are_worth_the_same_nothing_is_learnt() -> None:
+    model = make_model()
+    objective = RewardConfig(kind="reward", cider=0, bleu=0, samples=4, max_length=4).build(Letters(), 0.0)
+    loss = objective(model.train(), batch_of())
+    loss.backward()
+    assert loss.item() == 0
+    assert not model.decoder.table.grad.any()
+
+
+def test_a_caption_that_breaks_off_is_worth_less_than_one_that_ends() -> None:
+    objective = RewardConfig(kind="reward").build(Letters(), 0.0)
+    words = objective._words_by_source([[*REFERENCE, EOS], REFERENCE], [0, 0])[0]
+    (ended, broken_off) = objective._worth(words, objective._words_by_source([[*REFERENCE, EOS]], [0])[0])
+    assert ended > broken_off
+
+
+def test_the_reward_needs_words_and_the_recipe_chooses_by_kind() -> None:
+    config = TypeAdapter(ObjectiveConfig).validate_python({"kind": "reward", "samples": 3})
+    with pytest.raises(RecipeError, match="no words"):
+        config.build(object(), 0.0)

@@ -1,0 +1,141 @@
+"""What a run makes small: the cross-entropy of what people wrote, or minus the reward of what the model itself writes."""
+
+from collections.abc import Callable
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from training.config import Config, RecipeError
+from training.decoding import Samples, draw, take_rows
+from training.loss import smoothed_cross_entropy
+from training.models.base import SequenceToSequence
+from training.problems.base import Batch, Problem, TextProblem
+from training.rewards import END, DocumentFrequencies, Words, cider_d, sentence_bleu
+from training.vocabulary import EOS, PAD
+
+Objective = Callable[[SequenceToSequence, Batch], Tensor]
+"""From a model in training mode and a batch to a scalar to go down from."""
+
+
+class CrossEntropyConfig(Config):
+    """Learn what people wrote, each token given those before it.
+
+    Attributes:
+        kind: `cross_entropy`, the default.
+    """
+
+    kind: Literal["cross_entropy"]
+
+    def build(self, problem: Problem, label_smoothing: float) -> Objective:  # noqa: ARG002 - any problem will do
+        """Return the objective."""
+
+        def objective(model: SequenceToSequence, batch: Batch) -> Tensor:
+            return smoothed_cross_entropy(
+                model(batch.inputs, batch.source, batch.target), batch.target, label_smoothing
+            )
+
+        return objective
+
+
+class RewardConfig(Config):
+    """Write, and learn from what it was worth: self-critical training, for the last stage of a run that can already write.
+
+    Williams 1992 (REINFORCE); Rennie et al. 2017 (arXiv:1612.00563); the baseline of a sample is the mean reward of the other
+    samples of its source, Luo 2020 (arXiv:2003.09971, eq. 5): unbiased, and no second decoding.
+
+    Attributes:
+        kind: `reward`.
+        cider: weight of CIDEr-D (0 to 10; about 0.5 to 1 for good captions) in the reward.
+        bleu: weight of smoothed sentence BLEU-4 (0 to 1) in it.
+        samples: answers drawn of each source.
+        max_length: most tokens of one, `eos` counted.
+    """
+
+    kind: Literal["reward"]
+    cider: float = Field(default=1.0, ge=0)
+    bleu: float = Field(default=1.0, ge=0)
+    samples: int = Field(default=5, ge=2)
+    max_length: int = Field(default=30, ge=2)
+
+    def build(self, problem: Problem, label_smoothing: float) -> Objective:  # noqa: ARG002 - nothing is smoothed
+        """Return the objective; RecipeError where the problem's answers are no words."""
+        if not isinstance(problem, TextProblem):
+            raise RecipeError(
+                "training.objective.kind: given 'reward' with answers that are no words; allowed: cross_entropy"
+            )
+        return RewardObjective(self, problem)
+
+
+ObjectiveConfig = Annotated[CrossEntropyConfig | RewardConfig, Field(discriminator="kind")]
+
+
+class RewardObjective:
+    """Minus the mean reward of samples, and the policy gradient of it."""
+
+    def __init__(self, config: RewardConfig, problem: TextProblem) -> None:
+        self.config = config
+        self.problem = problem
+        groups = ([_ended(words) for words in problem.words(group)] for group in problem.training_references())
+        self.frequencies = DocumentFrequencies.of(groups)
+
+    def __call__(self, model: SequenceToSequence, batch: Batch) -> Tensor:
+        """Draw samples, and return a scalar whose value is minus their mean reward and whose gradient is its estimate.
+
+        The encoder runs once, with its dropout, and its memory serves both the drawing and one teacher-forced pass over what was
+        drawn. The decoder's dropout is off, so that the log-probs are those of the very distribution that was drawn from.
+        """
+        model.decoder.eval()
+        memory, state = model.encoder(batch.inputs)
+        samples = draw(model.decoder, memory, state, self.config.samples, self.config.max_length)
+        rewards = torch.tensor(self.rewards(batch, samples), device=samples.target.device)  # (R,)
+        logits = model.decoder(samples.target, memory.take(samples.source), take_rows(state, samples.source))
+        surrogate = policy_loss(logits, samples.target, advantages(rewards, self.config.samples))
+        return surrogate - surrogate.detach() - rewards.mean()
+
+    def rewards(self, batch: Batch, samples: Samples) -> list[float]:
+        """Return what each sample is worth, against the batch's targets of the same source."""
+        references = self._words_by_source(batch.target.tolist(), batch.source.tolist())
+        candidates = self._words_by_source(samples.answers(), samples.source.tolist())
+        return [value for source, own in candidates.items() for value in self._worth(own, references[source])]
+
+    def _words_by_source(self, targets: list[list[int]], source: list[int]) -> dict[int, list[Words]]:
+        """Return the words of targets under their sources, in order; those that end in `eos` end in `END`."""
+        grouped: dict[int, list[Words]] = {}
+        for place, words, target in zip(source, self.problem.words(targets), targets, strict=True):
+            grouped.setdefault(place, []).append(_ended(words) if EOS in target else words)
+        return grouped
+
+    def _worth(self, candidates: list[Words], references: list[Words]) -> list[float]:
+        """Return the reward of each candidate for one source."""
+        cider = cider_d(candidates, references, self.frequencies)
+        bleu = sentence_bleu(candidates, references)
+        return [self.config.cider * c + self.config.bleu * b for c, b in zip(cider, bleu, strict=True)]
+
+
+def advantages(rewards: Tensor, samples: int) -> Tensor:
+    """Return each reward less the mean of the others of its source; rewards (N * samples,), those of a source together."""
+    grouped = rewards.view(-1, samples)
+    others = (grouped.sum(1, keepdim=True) - grouped) / (samples - 1)
+    return (grouped - others).flatten()
+
+
+def policy_loss(logits: Tensor, target: Tensor, advantage: Tensor) -> Tensor:
+    """Return minus the mean over real tokens of advantage times log-prob. Rennie et al. 2017, eq. 6.
+
+    Args:
+        logits: (R, T, V), of any float type; -inf where not allowed.
+        target: (R, T) int64, padded with `pad`.
+        advantage: (R,) float32.
+    """
+    real = (target != PAD).flatten().nonzero().squeeze(1)  # (M,)
+    log_probs = logits.flatten(0, 1).index_select(0, real).log_softmax(-1, dtype=torch.float32)
+    taken = log_probs.gather(1, target.flatten()[real].unsqueeze(1)).squeeze(1)
+    weights = advantage.unsqueeze(1).expand_as(target).flatten()[real]
+    return -(weights * taken).mean()
+
+
+def _ended(words: Words) -> Words:
+    """Return the words of a sentence that ended by itself."""
+    return (*words, END)
