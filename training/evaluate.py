@@ -19,8 +19,7 @@ from training.run import load_run, newest_weights
 def translate_validation(model: SequenceToSequence, problem: TranslationProblem) -> Iterator[str]:
     """Yield a greedy translation of each held-back source, in order."""
     for batch in problem.validation_batches():
-        max_length = 2 * batch.inputs["source_tokens"].shape[1] + 10
-        for tokens in search(model, batch.inputs, max_length):
+        for tokens in search(model, batch.inputs, problem.longest_answer(batch.inputs)):
             yield problem.tokenizers.target.decode(tokens)
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from training.config import RecipeError
-from training.problems.base import Batch
+from training.problems.base import Batch, ScoredProblem, TextProblem
 from training.problems.reverse import ReverseConfig
 from training.problems.translation import (
     EncodedPair,
@@ -210,3 +210,14 @@ def test_reverse_makes_pairs_of_letters_and_their_reverse(tmp_path: Path) -> Non
     # A letter is one token on either side.
     assert problem.tokenizers.source.size == problem.tokenizers.target.size
     assert all(len(pair.source) == len(pair.target) for pair in problem.pairs.validation)
+
+
+def test_answers_are_scored_against_the_held_back_sentences(problem: TranslationProblem) -> None:
+    right = [pair.target[:-1] for pair in problem.pairs.validation]
+    assert problem.score(right)["bleu"] == pytest.approx(100)
+    assert problem.score([right[-1]] * len(right))["bleu"] < 100
+    assert set(problem.score(right)) == set(problem.metrics)
+    assert isinstance(problem, ScoredProblem)
+    assert isinstance(problem, TextProblem)
+    assert problem.words([[*right[0], EOS]]) == [tuple(problem.pairs.validation_text[0].target.split())]
+    assert len(problem.training_references()) == sum(len(corpus.pairs) for corpus in problem.pairs.training)

@@ -2,7 +2,7 @@
 
 import gzip
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal, NamedTuple
@@ -10,6 +10,7 @@ from typing import ClassVar, Literal, NamedTuple
 import numpy as np
 import torch
 from pydantic import Field
+from sacrebleu.metrics.bleu import BLEU
 from torch import Tensor
 
 from training.config import Config, ProblemConfig, RecipeError, Task
@@ -214,6 +215,29 @@ class TranslationProblem:
         pairs = self.pairs.validation
         for start in range(0, len(pairs), 64):
             yield make_batch(pairs[start : start + 64])
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """See ScoredProblem."""
+        return ("bleu",)
+
+    def longest_answer(self, inputs: Mapping[str, Tensor]) -> int:
+        """See ScoredProblem."""
+        return 2 * inputs["source_tokens"].shape[1] + 10
+
+    def score(self, answers: Sequence[Sequence[int]]) -> dict[str, float]:
+        """Return BLEU in percent without case (Papineni et al. 2002; sacrebleu's own tokens), of the held-back sentences."""
+        translations = [self.tokenizers.target.decode(answer) for answer in answers]
+        references = [pair.target for pair in self.pairs.validation_text]
+        return {"bleu": float(BLEU(lowercase=True).corpus_score(translations, [references]).score)}
+
+    def words(self, targets: Sequence[Sequence[int]]) -> list[tuple[str, ...]]:
+        """See TextProblem; in lower case, as they are scored."""
+        return [tuple(self.tokenizers.target.decode(target).lower().split()) for target in targets]
+
+    def training_references(self) -> list[list[list[int]]]:
+        """Return the target of each training pair."""
+        return [[pair.target] for corpus in self.pairs.training for pair in corpus.pairs]
 
 
 def group_by_length(pairs: Sequence[EncodedPair], tokens: int) -> Iterator[list[EncodedPair]]:
