@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 PORT   ?= 50051
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test .test-parity .test-others check format protos install install-dev clean
+.PHONY: help demo serve test .test-parity .test-others check format protos retrain install install-dev clean
 
 help: ## list these targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -52,6 +52,9 @@ format: $(VENV)/.dev ## reformat and fix what ruff can
 
 protos: $(VENV)/.dev ## regenerate beamstep/v1 from protos/
 	$(BIN)/python protos/generate.py
+
+retrain: $(VENV)/.dev ## train MODEL and the stages before it from the data folder DATA, into RUNS/bundles (hours)
+	@$(MAKE) --no-print-directory -f training/retrain.mk bundle BIN=$(BIN)
 
 clean: ## remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build *.egg-info

@@ -1,0 +1,40 @@
+# What a shipped model is made from, in order. Called by `make retrain MODEL=hull DATA=../shared/data`.
+BIN  ?= .venv/bin
+RUNS ?= runs
+DATA ?= ../shared/data
+
+FROM    := $(RUNS)/data
+BUNDLES := $(RUNS)/bundles
+PAIRS   := $(FROM)/distilled
+HELD_BACK := $(foreach part,train val test_2016_flickr test_2017_flickr,--held-back $(FROM)/multi30k/$(part).en.gz)
+
+.PRECIOUS: $(RUNS)/%/averaged.pt $(BUNDLES)/%/1/manifest.json
+.DELETE_ON_ERROR:
+
+bundle: $(BUNDLES)/$(MODEL)/1/manifest.json
+
+# A later stage begins with the weights of an earlier one, or learns what another model wrote.
+$(RUNS)/hull/averaged.pt: $(RUNS)/hull-small/averaged.pt
+$(RUNS)/tour/averaged.pt: $(RUNS)/tour-small/averaged.pt
+$(RUNS)/delaunay/averaged.pt: $(RUNS)/delaunay-small/averaged.pt
+$(RUNS)/translation-de-en/averaged.pt: $(PAIRS)/flickr8k.en-de.tsv.gz
+$(RUNS)/translation-en-de/averaged.pt: $(RUNS)/translation-en-de-base/averaged.pt $(PAIRS)/flickr8k.en-de.judged.tsv.gz
+
+# The run folder may hold an interrupted run, which goes on.
+$(RUNS)/%/averaged.pt: | $(FROM)
+	$(BIN)/beamstep train $* --data $(FROM) --run $(RUNS)/$* --resume
+
+$(BUNDLES)/%/1/manifest.json: $(RUNS)/%/averaged.pt
+	$(BIN)/beamstep export $(RUNS)/$* --data $(FROM) --output $(BUNDLES) --replace
+
+$(PAIRS)/flickr8k.en-de.tsv.gz: $(BUNDLES)/translation-en-de-base/1/manifest.json
+	$(BIN)/beamstep distil $(BUNDLES)/translation-en-de-base --captions $(FROM)/flickr8k/captions.jsonl $(HELD_BACK) --output $@
+
+$(PAIRS)/flickr8k.en-de.judged.tsv.gz: $(BUNDLES)/translation-en-de-base/1/manifest.json $(BUNDLES)/translation-de-en/1/manifest.json
+	$(BIN)/beamstep distil $(BUNDLES)/translation-en-de-base --captions $(FROM)/flickr8k/captions.jsonl $(HELD_BACK) \
+	    --reverse $(BUNDLES)/translation-de-en --candidates 8 --output $@
+
+# The data folder may be read-only: what is distilled lies beside links into it.
+$(FROM):
+	mkdir -p $(PAIRS)
+	for folder in $(abspath $(DATA))/*/; do ln -sfn $$folder $(FROM)/; done
