@@ -1,7 +1,7 @@
 """What a run makes small: the cross-entropy of what people wrote, or minus the reward of what the model itself writes."""
 
 from collections.abc import Callable
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 import torch
 from pydantic import Field
@@ -12,7 +12,7 @@ from training.decoding import Samples, draw, take_rows
 from training.loss import smoothed_cross_entropy
 from training.models.base import SequenceToSequence
 from training.problems.base import Batch, Problem, TextProblem
-from training.rewards import END, DocumentFrequencies, Words, cider_d, sentence_bleu
+from training.rewards import END, BleuCounts, DocumentFrequencies, Words, bleu_gains, cider_d, count_for_bleu
 from training.vocabulary import EOS, PAD
 
 Objective = Callable[[SequenceToSequence, Batch], Tensor]
@@ -48,14 +48,14 @@ class RewardConfig(Config):
     Attributes:
         kind: `reward`.
         cider: weight of CIDEr-D (0 to 10; about 0.5 to 1 for good captions) in the reward.
-        bleu: weight of smoothed sentence BLEU-4 (0 to 1) in it.
+        bleu: weight of the log of BLEU-4, the batch's samples being the corpus.
         samples: answers drawn of each source.
         max_length: most tokens of one, `eos` counted.
     """
 
     kind: Literal["reward"]
     cider: float = Field(default=1.0, ge=0)
-    bleu: float = Field(default=1.0, ge=0)
+    bleu: float = Field(default=0.5, ge=0)
     samples: int = Field(default=5, ge=2)
     max_length: int = Field(default=30, ge=2)
 
@@ -81,24 +81,33 @@ class RewardObjective:
         self.frequencies = DocumentFrequencies.of(groups)
 
     def __call__(self, model: SequenceToSequence, batch: Batch) -> Tensor:
-        """Draw samples, and return a scalar whose value is minus their mean reward and whose gradient is its estimate.
+        """Draw samples, and return a scalar whose value is minus their reward and whose gradient is its estimate.
 
         The encoder runs once, with its dropout, and its memory serves both the drawing and one teacher-forced pass over what was
-        drawn. The decoder's dropout is off, so that the log-probs are those of the very distribution that was drawn from.
+        drawn. The decoder draws without its dropout, and learns with it: without, the policy learnt the training images by heart.
         """
-        model.decoder.eval()
         memory, state = model.encoder(batch.inputs)
+        model.decoder.eval()
         samples = draw(model.decoder, memory, state, self.config.samples, self.config.max_length)
-        rewards = torch.tensor(self.rewards(batch, samples), device=samples.target.device)  # (R,)
+        model.decoder.train()
+        reward = self.reward(batch, samples)
+        advantage = advantages(torch.tensor(reward.shares, device=samples.target.device), self.config.samples)
         logits = model.decoder(samples.target, memory.take(samples.source), take_rows(state, samples.source))
-        surrogate = policy_loss(logits, samples.target, advantages(rewards, self.config.samples))
-        return surrogate - surrogate.detach() - rewards.mean()
+        surrogate = policy_loss(logits, samples.target, advantage)
+        return surrogate - surrogate.detach() - reward.total
 
-    def rewards(self, batch: Batch, samples: Samples) -> list[float]:
-        """Return what each sample is worth, against the batch's targets of the same source."""
+    def reward(self, batch: Batch, samples: Samples) -> "Reward":
+        """Return what the samples are worth, against the batch's targets of the same source."""
         references = self._words_by_source(batch.target.tolist(), batch.source.tolist())
         candidates = self._words_by_source(samples.answers(), samples.source.tolist())
-        return [value for source, own in candidates.items() for value in self._worth(own, references[source])]
+        cider, counts = [], []
+        for source, own in candidates.items():
+            cider += cider_d(own, references[source], self.frequencies)
+            counts += count_for_bleu(own, references[source])
+        gains = bleu_gains(counts)
+        shares = [self.config.cider * c + self.config.bleu * g for c, g in zip(cider, gains, strict=True)]
+        log_bleu = BleuCounts.total(counts).log_bleu()
+        return Reward(self.config.cider * sum(cider) / len(cider) + self.config.bleu * log_bleu, shares)
 
     def _words_by_source(self, targets: list[list[int]], source: list[int]) -> dict[int, list[Words]]:
         """Return the words of targets under their sources, in order; those that end in `eos` end in `END`."""
@@ -107,11 +116,17 @@ class RewardObjective:
             grouped.setdefault(place, []).append(_ended(words) if EOS in target else words)
         return grouped
 
-    def _worth(self, candidates: list[Words], references: list[Words]) -> list[float]:
-        """Return the reward of each candidate for one source."""
-        cider = cider_d(candidates, references, self.frequencies)
-        bleu = sentence_bleu(candidates, references)
-        return [self.config.cider * c + self.config.bleu * b for c, b in zip(cider, bleu, strict=True)]
+
+class Reward(NamedTuple):
+    """What a batch of samples is worth.
+
+    Attributes:
+        total: mean CIDEr-D and log BLEU, weighted.
+        shares: of each sample, what it adds to that, but for a constant.
+    """
+
+    total: float
+    shares: list[float]
 
 
 def advantages(rewards: Tensor, samples: int) -> Tensor:

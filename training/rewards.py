@@ -1,8 +1,6 @@
-"""What a sampled answer is worth, compared with what people wrote: CIDEr-D and BLEU of single sentences, in plain Python.
+"""What a sampled answer is worth, compared with what people wrote: its CIDEr-D, and its part in a corpus's BLEU; plain Python.
 
-`beamstep evaluate` has the metrics of whole corpora (export/evaluation); a test holds CIDEr-D here to the one there. A reward
-differs in two ways: an n-gram's document frequency is that of the training set and not of the batch, and BLEU is smoothed, for
-most sentences have no four words in a row right.
+`beamstep evaluate` has the metrics of whole corpora (export/evaluation); tests hold what is here to them.
 """
 
 import math
@@ -94,29 +92,74 @@ class _Weighed:
         return total / MAX_ORDER * math.exp(-(difference**2) / (2 * CIDER_SIGMA**2))
 
 
-def sentence_bleu(candidates: Sequence[Words], references: Sequence[Words]) -> list[float]:
-    """Return BLEU-4 of each candidate for one source, 0 to 1; orders above 1 count one more match and one more try.
+@dataclass(frozen=True)
+class BleuCounts:
+    """What BLEU sums over a corpus (Papineni et al. 2002), of one candidate or of many.
 
-    Papineni et al. 2002, smoothed as in Lin and Och 2004 (ORANGE, section 4). The brevity penalty takes the reference nearest in
-    length, the shorter of two as near.
+    Attributes:
+        matches: n-grams that are in a reference, each at most as often as in any one reference; orders 1 to 4.
+        tries: n-grams; orders 1 to 4.
+        reference_length: of the reference nearest in length, the shorter of two as near.
     """
+
+    matches: tuple[int, ...]
+    tries: tuple[int, ...]
+    reference_length: int
+
+    @classmethod
+    def total(cls, counts: Sequence["BleuCounts"]) -> "BleuCounts":
+        """Return the corpus's."""
+        matches = tuple(sum(column) for column in zip(*(one.matches for one in counts), strict=True))
+        tries = tuple(sum(column) for column in zip(*(one.tries for one in counts), strict=True))
+        return cls(matches, tries, sum(one.reference_length for one in counts))
+
+    @property
+    def too_short(self) -> bool:
+        """Whether there is a brevity penalty."""
+        return self.tries[0] < self.reference_length
+
+    def log_bleu(self) -> float:
+        """Return the log of BLEU-4, every order counting one more match and one more try (Lin and Och 2004)."""
+        pairs = zip(self.matches, self.tries, strict=True)
+        precision = sum(math.log((matched + 1) / (tried + 1)) for matched, tried in pairs) / MAX_ORDER
+        return precision + (1 - self.reference_length / max(1, self.tries[0]) if self.too_short else 0.0)
+
+
+def count_for_bleu(candidates: Sequence[Words], references: Sequence[Words]) -> list[BleuCounts]:
+    """Count for each candidate for one source."""
     most: dict[Words, int] = {}
     for words in references:
         for ngram, count in count_ngrams(words).items():
             most[ngram] = max(count, most.get(ngram, 0))
     lengths = [len(words) for words in references]
-    return [_bleu(words, most, lengths) for words in candidates]
+    return [_count_for_bleu(words, most, lengths) for words in candidates]
 
 
-def _bleu(words: Words, most: Ngrams, lengths: Sequence[int]) -> float:
-    """Return BLEU of one candidate; `most` has the largest count of each n-gram in any one reference."""
+def _count_for_bleu(words: Words, most: Ngrams, lengths: Sequence[int]) -> BleuCounts:
+    """Count for one candidate; `most` has the largest count of each n-gram in any one reference."""
     matches = [0] * MAX_ORDER
     for ngram, count in count_ngrams(words).items():
         matches[len(ngram) - 1] += min(count, most.get(ngram, 0))
-    if matches[0] == 0:
-        return 0.0
-    log_precision = math.log(matches[0] / len(words))
-    for order in range(2, MAX_ORDER + 1):
-        log_precision += math.log((matches[order - 1] + 1) / (max(0, len(words) - order + 1) + 1))
-    nearest = min(lengths, key=lambda length: (abs(length - len(words)), length))
-    return math.exp(log_precision / MAX_ORDER + min(0.0, 1 - nearest / len(words)))
+    tries = tuple(max(0, len(words) - order) for order in range(MAX_ORDER))
+    return BleuCounts(tuple(matches), tries, min(lengths, key=lambda length: (abs(length - len(words)), length)))
+
+
+def bleu_gains(corpus: Sequence[BleuCounts]) -> list[float]:
+    """Return by how much each candidate moves the log of the corpus's BLEU-4, times their number: the first-order term.
+
+    BLEU is of a corpus, and the BLEU of single sentences rewards other captions than it does, shorter ones above all. The linear
+    form is Tromble et al. 2008's (Lattice Minimum Bayes-Risk Decoding, eq. 6), with the brevity penalty kept: with M_n matches,
+    T_n tries, C words and R of the references in the whole corpus, and m_n, t_n, c, r in one candidate,
+
+        gain = N (sum over n of (m_n / M_n - t_n / T_n) / 4  +  [C < R] (R / C) (c / C - r / R)).
+    """
+    whole = BleuCounts.total(corpus)
+    gains = []
+    for one in corpus:
+        columns = zip(one.matches, whole.matches, one.tries, whole.tries, strict=True)
+        gain = sum(m / (all_m + 1) - t / (all_t + 1) for m, all_m, t, all_t in columns) / MAX_ORDER
+        if whole.too_short:
+            words, target = max(1, whole.tries[0]), whole.reference_length
+            gain += target / words * (one.tries[0] / words - one.reference_length / target)
+        gains.append(len(corpus) * gain)
+    return gains
