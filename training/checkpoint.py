@@ -43,6 +43,14 @@ def average_weights(checkpoints: Sequence[Weights]) -> Weights:
     }
 
 
+def blend_weights(first: Weights, second: Weights, share: float) -> Weights:
+    """Return floating-point tensors at `share` (0 to 1) of the way from the first to the second, and the second's own others."""
+    return {
+        name: torch.lerp(first[name], tensor, share) if tensor.is_floating_point() else tensor
+        for name, tensor in second.items()
+    }
+
+
 def random_state() -> dict[str, Any]:
     """Return the state of torch's random generators."""
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []

@@ -19,6 +19,7 @@ from pydantic import Field, field_validator
 from training.checkpoint import (
     Weights,
     average_weights,
+    blend_weights,
     random_state,
     read_checkpoint,
     restore_random_state,
@@ -34,6 +35,9 @@ from training.problems.base import Batch, Problem, ScoredProblem
 from training.progress import Reporter
 from training.schedule import ScheduleConfig
 from training.vocabulary import PAD
+
+BLENDS = (0.4, 0.55, 0.7, 0.85)
+"""How far from the first weights to the average those are that `blend_with_start` tries."""
 
 
 class SelectionConfig(Config):
@@ -72,6 +76,8 @@ class TrainingConfig(Config):
         select_by: what the best checkpoints are best by.
         patience: the run stops after this many validations without a better one; None: never.
         average: how many of the best validated checkpoints are kept to be averaged (Vaswani et al. 2017, section 6.1).
+        blend_with_start: whether weights between those the run began with and the average are tried too; what fine-tuning gained
+            and what it forgot lie on that line (Wortsman et al. 2022, arXiv:2109.01903).
     """
 
     steps: int = Field(ge=1)
@@ -86,6 +92,7 @@ class TrainingConfig(Config):
     select_by: SelectionConfig = SelectionConfig()
     patience: int | None = Field(default=None, ge=1)
     average: int = Field(default=5, ge=1)
+    blend_with_start: bool = False
 
     @field_validator("select_by", mode="before")
     @classmethod
@@ -175,6 +182,8 @@ class Trainer:
 
     def train(self) -> Validation:
         """Train to the end (steps, patience or time limit), then write `averaged.pt`; return how that validates."""
+        if self.config.blend_with_start and self.position.step == 0:
+            write_checkpoint({"model": self._weights()}, self._start_file)
         self.reporter.start(self.config.steps, self.position.step)
         try:
             batches = self._batches()
@@ -197,6 +206,11 @@ class Trainer:
         self.position = Position(**{**position, "kept": [tuple(pair) for pair in position["kept"]]})
         restore_random_state(checkpoint["random"])
         self._forget_later_metrics()
+
+    @property
+    def _start_file(self) -> Path:
+        """The weights that the run began with, where they are needed at its end."""
+        return self.run / "checkpoints" / "start.pt"
 
     @property
     def last_checkpoint(self) -> Path:
@@ -349,10 +363,24 @@ class Trainer:
         means = [average_weights(checkpoints[: count + 1]) for count in range(len(checkpoints))]
         validations = [self._validate_weights(weights) for weights in means]
         best = min(range(len(means)), key=lambda index: self._badness(validations[index]))
-        write_checkpoint({"model": means[best], "steps": steps[: best + 1]}, self.run / "averaged.pt")
-        self.model.load_state_dict(means[best])
-        self._record("averaged", validations[best])
-        return validations[best]
+        weights, validation, share = self._blend(means[best], validations[best])
+        write_checkpoint({"model": weights, "steps": steps[: best + 1], "share": share}, self.run / "averaged.pt")
+        self.model.load_state_dict(weights)
+        self._record("averaged", validation)
+        return validation
+
+    def _blend(self, weights: Weights, validation: Validation) -> tuple[Weights, Validation, float]:
+        """Return the weights between the run's first and these that validate best, how they do, and how far along they are."""
+        best = weights, validation, 1.0
+        if self.config.blend_with_start:
+            start = read_checkpoint(self._start_file)["model"]
+            for share in BLENDS:
+                blended = blend_weights(start, weights, share)
+                validation = self._validate_weights(blended)
+                self._record("blended", validation)
+                if self._badness(validation) < self._badness(best[1]):
+                    best = blended, validation, share
+        return best
 
     def _validate_weights(self, weights: Weights) -> Validation:
         """Measure other weights, putting them into the model."""
@@ -367,7 +395,7 @@ class Trainer:
         """Drop the average's line and those of steps after the checkpoint's: they are made again."""
         file = self.run / "metrics.jsonl"
         lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
-        kept = [line for line in lines if line["kind"] != "averaged" and line["step"] <= self.position.step]
+        kept = [line for line in lines if line["kind"] == "validation" and line["step"] <= self.position.step]
         file.write_text("".join(f"{json.dumps(line)}\n" for line in kept), encoding="utf-8")
 
     def _record(self, kind: str, validation: Validation) -> None:

@@ -12,7 +12,7 @@ from tests.unit.test_trainer import CopyProblem, Killed, make_trainer, read_metr
 from training.checkpoint import read_checkpoint
 from training.config import RecipeError
 from training.progress import Reporter
-from training.trainer import TrainingConfig, Validation
+from training.trainer import BLENDS, TrainingConfig, Validation
 
 REWARD = {"objective": {"kind": "reward", "samples": 3, "max_length": 5}, "steps": 12, "validate_every": 4}
 
@@ -110,3 +110,31 @@ def test_a_recipe_without_either_is_what_it_was() -> None:
     config = TrainingConfig(steps=1)
     assert config.objective.kind == "cross_entropy"
     assert config.select_by.metric == "loss"
+
+
+def test_weights_between_the_first_and_the_average_are_tried_and_the_best_are_taken(tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path, ScoredCopies(), select_by="copied", blend_with_start=True, average=1)
+    start = {name: weights.clone() for name, weights in trainer.model.state_dict().items()}
+    validation = trainer.train()
+    lines = read_metrics(tmp_path)
+    blended = [line["copied"] for line in lines if line["kind"] == "blended"]
+    assert len(blended) == len(BLENDS)
+    assert validation.metrics["copied"] == pytest.approx(
+        max(line["copied"] for line in lines if line["kind"] != "averaged"), abs=1e-3
+    )
+    averaged = read_checkpoint(tmp_path / "averaged.pt")
+    last = read_checkpoint(tmp_path / "checkpoints" / f"step-{averaged['steps'][0]:08d}.pt")["model"]
+    for name, weights in averaged["model"].items():
+        assert torch.allclose(weights, torch.lerp(start[name], last[name], averaged["share"]))
+
+
+def test_a_run_that_blends_goes_on_after_its_end_and_after_a_kill(tmp_path: Path) -> None:
+    changes = {"select_by": "copied", "blend_with_start": True}
+    make_trainer(tmp_path / "whole", ScoredCopies(), **changes).train()
+    with pytest.raises(Killed):
+        make_trainer(tmp_path / "killed", ScoredCopies(13), **changes).train()
+    for run in ("killed", "whole"):
+        resumed = make_trainer(tmp_path / run, ScoredCopies(), **changes)
+        resumed.resume()
+        resumed.train()
+    assert read_metrics(tmp_path / "killed") == read_metrics(tmp_path / "whole")
