@@ -1,6 +1,8 @@
 """`beamstep train`: a recipe and its data in, a run folder out."""
 
 import shutil
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -62,8 +64,9 @@ def train_recipe(
     resume: bool = False,
     restart: bool = False,
     minutes: float | None = None,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Validation:
-    """Train `recipe`, read from `file`, in the folder `run`; return how the averaged weights validate.
+    """Train `recipe`, read from `file`, in the folder `run`, for `minutes` by `clock`; return how the averaged weights validate.
 
     Raises:
         RecipeError: the recipe, the data or the folder must be another.
@@ -80,7 +83,7 @@ def train_recipe(
     if recipe.start_from is not None:
         taken = recipe.start_from.take_weights(model, run)
         console.print(f"beginning with {taken:,} weights of {recipe.start_from.run}")
-    trainer = Trainer(recipe.training, model, problem, run, reporter=Reporter(console), minutes=minutes)
+    trainer = Trainer(recipe.training, model, problem, run, reporter=Reporter(console), minutes=minutes, clock=clock)
     parameters = sum(weights.numel() for weights in model.parameters())
     console.print(
         f"{recipe.name}: {parameters:,} parameters, {torch.get_num_threads()} threads, {trainer.device}, {trainer.precision}"

@@ -5,7 +5,7 @@ import json
 import math
 import random
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -166,7 +166,9 @@ class Trainer:
         *,
         reporter: Reporter,
         minutes: float | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """Put the model on the device; `clock` counts the seconds that `minutes` and the learning rate go by."""
         self.config = config
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model = model.to(self.device)
@@ -174,6 +176,7 @@ class Trainer:
         self.run = run
         self.reporter = reporter
         self.limit_s = None if minutes is None else minutes * 60
+        self.clock = clock
         self.position = Position()
         self.optimizer = make_optimizer(config.optimizer, model, config.weight_decay)
         self.objective = config.objective.build(problem, config.label_smoothing)
@@ -188,9 +191,9 @@ class Trainer:
         try:
             batches = self._batches()
             while not self._done():
-                began = time.monotonic()
+                began = self.clock()
                 self._update(next(batches))
-                self.position.seconds += time.monotonic() - began
+                self.position.seconds += self.clock() - began
                 if self.position.step % self.config.validate_every == 0 or self._done():
                     self._validate_and_save()
             return self._finish()
@@ -310,7 +313,7 @@ class Trainer:
 
     def _validate_and_save(self) -> None:
         """Validate, keep the weights if they are among the best, and write everything needed to go on."""
-        began = time.monotonic()
+        began = self.clock()
         validation = self.validate()
         badness = self._badness(validation)
         self._keep(badness)
@@ -319,7 +322,7 @@ class Trainer:
             self.position.validations_since_best = 0
         else:
             self.position.validations_since_best += 1
-        self.position.seconds += time.monotonic() - began
+        self.position.seconds += self.clock() - began
         self._record("validation", validation)
         content = {
             "model": self._weights(),

@@ -1,6 +1,7 @@
 """The training loop: it learns, stops when told, averages, and goes on after a kill as if nothing had been."""
 
 import io
+import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -121,6 +122,14 @@ def test_a_time_limit_ends_it_with_its_average(tmp_path: Path) -> None:
     trainer.train()
     assert trainer.position.step == 1
     assert (tmp_path / "averaged.pt").is_file()
+
+
+def test_time_is_what_the_clock_says(tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path, CopyProblem(), minutes=0.5, **QUICK, validate_every=2)
+    trainer.clock = itertools.count(step=5.0).__next__  # five seconds at every look
+    trainer.train()
+    assert trainer.position.step == 4  # four updates, and the validation after two of them
+    assert trainer.position.seconds == 30
 
 
 def test_the_average_is_of_the_best_checkpoints_and_only_they_are_kept(tmp_path: Path) -> None:
