@@ -14,6 +14,7 @@ from training.config import RecipeError
 from training.progress import Reporter
 from training.recipe import Recipe, find_recipe, read_recipe
 from training.trainer import Trainer, Validation, seed_everything
+from training.variants import write_whole
 
 
 def train(  # noqa: PLR0917 - typer makes options of them
@@ -127,4 +128,4 @@ def prepare_folder(file: Path, recipe: Recipe, run: Path, *, resume: bool, resta
     for name in ("averaged.pt", "metrics.jsonl", *recipe.problem.tokenizer_files):
         (run / name).unlink(missing_ok=True)
     if not (kept.is_file() and kept.samefile(file)):
-        kept.write_text(file.read_text(encoding="utf-8"), encoding="utf-8")
+        write_whole(file, kept)

@@ -1,10 +1,8 @@
 """Recipes: one YAML file says everything a training run depends on, but for the data's path."""
 
-from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Self, get_args
 
-import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from training.config import Config, RecipeError, Task
@@ -19,6 +17,7 @@ from training.problems.tour import TourConfig
 from training.problems.translation import TranslationConfig
 from training.start import StartConfig
 from training.trainer import TrainingConfig
+from training.variants import packaged_recipes, read_content
 
 # To add a problem or a model: define its config class beside it (training/config.py says what it must have), and list it here.
 AnyProblem = Annotated[
@@ -115,24 +114,18 @@ def find_recipe(name_or_path: str) -> Path:
     path = Path(name_or_path)
     if path.is_file():
         return path
-    folder = Path(str(resources.files("training"))) / "recipes"
-    packaged = folder / f"{name_or_path}.yaml"
-    if packaged.is_file():
-        return packaged
-    names = ", ".join(sorted(file.stem for file in folder.glob("*.yaml")))
+    packaged = packaged_recipes()
+    if name_or_path in packaged:
+        return packaged[name_or_path]
     raise RecipeError(
-        f"recipe: {name_or_path!r} is neither a file nor a packaged recipe; allowed: a path, or one of {names}"
+        f"recipe: {name_or_path!r} is neither a file nor a packaged recipe; allowed: a path, or one of {', '.join(packaged)}"
     )
 
 
 def read_recipe(path: Path) -> Recipe:
-    """Read and check a recipe; RecipeError names every key at fault, what was given and what is allowed."""
+    """Read and check a recipe, with what it builds on; RecipeError names every key at fault, what was given and is allowed."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path}: cannot be read as YAML: {error}") from error
-    try:
-        return Recipe.model_validate(content)
+        return Recipe.model_validate(read_content(path))
     except ValidationError as error:
         faults = "\n".join(f"  {_fault(dict(detail))}" for detail in error.errors())
         raise RecipeError(f"{path}:\n{faults}") from error

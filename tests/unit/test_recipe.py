@@ -7,9 +7,9 @@ import pytest
 import yaml
 
 from training.config import RecipeError
-from training.recipe import find_recipe, read_recipe
+from training.recipe import find_recipe, packaged_recipes, read_recipe
 
-PACKAGED = sorted(path.stem for path in find_recipe("reverse").parent.glob("*.yaml"))
+PACKAGED = sorted(packaged_recipes())
 
 
 def reverse_with(tmp_path: Path, changes: dict[str, Any]) -> Path:
