@@ -1,6 +1,6 @@
 """Decoding in torch, while a model trains: a small beam search for validation, and samples for the reward objective.
 
-What is served is decoded by `serving.decoding`, by the same rules; the end-to-end tests compare the two.
+What is served is decoded by `serving.decoding`, by the same rules; a test compares the two.
 """
 
 from dataclasses import dataclass

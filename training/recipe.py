@@ -7,6 +7,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from training.config import Config, RecipeError, Task
 from training.models.captioning import CaptioningModelConfig
+from training.models.point_sequence import PointSequenceConfig
 from training.models.pointer import PointerConfig
 from training.models.translation import TranslationModelConfig
 from training.problems.captioning import CaptioningConfig
@@ -25,7 +26,7 @@ AnyProblem = Annotated[
     Field(discriminator="kind"),
 ]
 AnyModel = Annotated[
-    TranslationModelConfig | CaptioningModelConfig | PointerConfig,
+    TranslationModelConfig | CaptioningModelConfig | PointerConfig | PointSequenceConfig,
     Field(discriminator="kind"),
 ]
 

@@ -6,7 +6,9 @@ from typing import Any
 import torch
 
 from training.models.base import SequenceToSequence
+from training.models.point_sequence import PointSequenceConfig, PointSequenceDecoder, PointSequenceEncoder
 from training.models.pointer import PointerConfig, PointerDecoder, PointerEncoder
+from training.models.recurrent_points import RecurrentPointsConfig
 from training.models.translation import TranslationDecoder, TranslationEncoder, TranslationModelConfig
 
 SOURCES, TARGETS = 23, 19
@@ -57,26 +59,32 @@ def untrained_model(name: str) -> SequenceToSequence:
     return _sharpened(SequenceToSequence(TranslationEncoder(config, SOURCES), TranslationDecoder(config, TARGETS)))
 
 
-POINTERS: Mapping[str, Mapping[str, Any]] = {
-    "pointer": {
-        "kind": "recurrent",
-        "cell": "lstm",
-        "hidden_size": 15,
-        "num_layers": 2,
-        "bidirectional": False,
-        "dropout": 0.3,
-    },
+POINTERS: Mapping[str, PointerConfig | PointSequenceConfig] = {
+    "pointer": PointerConfig(
+        encoder=RecurrentPointsConfig(hidden_size=15, num_layers=2, bidirectional=False, dropout=0.3),
+        num_heads=2,
+        recent=2,
+        period=3,
+        remembered=4,
+    ),
+    "ptr-net": PointSequenceConfig(kind="point_sequence", hidden_size=15, embedding_size=6),
+    "indices, none": PointSequenceConfig(
+        kind="point_sequence", output="vocabulary", positions=20, hidden_size=15, embedding_size=6
+    ),
+    "indices, additive": PointSequenceConfig(
+        kind="point_sequence", output="vocabulary", positions=20, attention="additive", hidden_size=15, embedding_size=6
+    ),
 }
-"""What each pointer network says in its `encoder` section; tests/fakes/runs.py has the attentive one."""
+"""What each network that points says in the `model` section; `pointer` keeps every kind of state, fakes/runs.py has attention."""
 
 
 def untrained_pointer(name: str) -> SequenceToSequence:
-    """Make a pointer network that keeps every kind of state."""
+    """Make a network that points, with random weights."""
     torch.manual_seed(7)
-    config = PointerConfig.model_validate(
-        {"encoder": POINTERS[name], "num_heads": 2, "recent": 2, "period": 3, "remembered": 4}
-    )
-    return _sharpened(SequenceToSequence(PointerEncoder(config), PointerDecoder(config)))
+    config = POINTERS[name]
+    if isinstance(config, PointerConfig):
+        return _sharpened(SequenceToSequence(PointerEncoder(config), PointerDecoder(config)))
+    return _sharpened(SequenceToSequence(PointSequenceEncoder(config), PointSequenceDecoder(config)))
 
 
 def _sharpened(model: SequenceToSequence) -> SequenceToSequence:

@@ -10,7 +10,7 @@ from scipy.spatial import ConvexHull, Delaunay
 from training.evaluate_pointing import same_polygon
 from training.problems import delaunay
 from training.problems.delaunay import EXHAUSTIVE, DelaunayConfig, delaunay_triangles
-from training.problems.hull import HullConfig, hull_corners
+from training.problems.hull import HullConfig, hull_corners, hull_corners_from_first
 from training.problems.points import order_by_x, pointing_batch
 from training.problems.tour import TourConfig, apply_symmetries, canonical_tours
 from training.problems.tour_solvers import optimal_tours, short_tours, tour_lengths
@@ -33,6 +33,18 @@ def test_hulls_are_those_of_qhull_from_the_leftmost_point(size):
     for one, corners in zip(points, hull_corners(points), strict=True):
         assert same_polygon(corners, ConvexHull(one).vertices.tolist())
         assert one[corners[0], 0] == one[:, 0].min()
+
+
+def test_hulls_may_begin_at_the_first_of_their_points():
+    points = np.random.default_rng(0).random((20, 9, 2))
+    for corners, moved in zip(hull_corners(points), hull_corners_from_first(points), strict=True):
+        assert moved[0] == min(corners)
+        assert same_polygon(moved, corners)
+    first, leftmost = (
+        HullConfig(smallest=9, largest=9, start=start).build(None, None, 0) for start in ("first", "leftmost")
+    )
+    assert first.solve is hull_corners_from_first
+    assert leftmost.solve is hull_corners
 
 
 @pytest.mark.parametrize("size", [3, 4, 7, 12])

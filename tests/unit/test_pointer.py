@@ -6,6 +6,7 @@ import torch
 
 from training.evaluate_pointing import decode_greedily, same_polygon, triangle_set
 from training.models.base import Memory
+from training.models.point_sequence import PointSequenceConfig
 from training.models.pointer import PointerConfig
 from training.models.recurrent_points import RecurrentPointsConfig
 from training.models.set_encoder import SetEncoderConfig, normalise_points
@@ -19,6 +20,11 @@ KINDS = {
     "remembering": PointerConfig(encoder=SMALL, num_heads=2, recent=2, remembered=3),
     "recurrent": PointerConfig(encoder=RecurrentPointsConfig(hidden_size=16), num_heads=2),
     "triangles": PointerConfig(encoder=SMALL, num_heads=2, recent=5, period=3),
+    "ptr-net": PointSequenceConfig(kind="point_sequence", hidden_size=16),
+    "lstm": PointSequenceConfig(kind="point_sequence", output="vocabulary", positions=9, hidden_size=16),
+    "lstm with attention": PointSequenceConfig(
+        kind="point_sequence", output="vocabulary", positions=9, attention="additive", hidden_size=16
+    ),
 }
 
 
@@ -69,6 +75,27 @@ def test_padding_changes_nothing(kind):
     long = model(beside.inputs, beside.source, beside.target)[:1, :4]
     torch.testing.assert_close(short, long[..., : short.shape[2]])
     assert (long[..., short.shape[2] :] == -torch.inf).all()
+
+
+def test_points_beyond_a_fixed_vocabulary_are_impossible():
+    config = KINDS["lstm"].model_copy(update={"positions": 4})
+    batch = some_batch()
+    logits = model_of(config)(batch.inputs, batch.source, batch.target)
+    assert logits[0, :, FIRST_POSITION : FIRST_POSITION + 4].isfinite().all()
+    assert (logits[..., FIRST_POSITION + 4 :] == -torch.inf).all()
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"output": "vocabulary"}, "allowed: positions, the size of the sets"),
+        ({"output": "pointer", "positions": 5}, "allowed: no attention, no positions"),
+        ({"output": "pointer", "attention": "additive"}, "allowed: no attention, no positions"),
+    ],
+)
+def test_only_the_three_models_of_the_paper_can_be_said(changes, said):
+    with pytest.raises(ValueError, match=said):
+        PointSequenceConfig.model_validate({"kind": "point_sequence", **changes})
 
 
 def test_permuting_the_points_permutes_the_memory_and_the_answer():

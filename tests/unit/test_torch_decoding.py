@@ -3,9 +3,14 @@
 import itertools
 import math
 
+import numpy as np
 import pytest
 import torch
 
+from export.torch_model import TorchModel
+from serving.decoding.options import DecodingOptions, SpecialTokens
+from serving.decoding.search import decode
+from serving.manifest import TensorSpec
 from training.decoding import draw, draw_tokens, search
 from training.models.base import Decoder, Encoder, Memory, SequenceToSequence
 from training.vocabulary import BOS, EOS, PAD
@@ -77,6 +82,28 @@ def test_a_beam_of_one_is_greedy(model):
                 break
             expected.append(last)
         assert found == expected
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize(("beam_size", "penalty"), [(1, 0.0), (2, 0.0), (3, 0.7), (5, 1.5)])
+def test_it_finds_what_serving_finds(seed, beam_size, penalty):
+    torch.manual_seed(seed)
+    model = SequenceToSequence(TableEncoder(), TableDecoder(length=7)).eval()
+    options = DecodingOptions(
+        beam_size,
+        max_length=6,
+        vocabulary_size=VOCABULARY,
+        special=SpecialTokens(PAD, BOS, EOS),
+        length_penalty=penalty,
+    )
+    served = decode(
+        TorchModel(model, [TensorSpec(name="source", dtype="int64", axes=("N",))]),
+        [{"source": np.array(source)} for source in range(SOURCES)],
+        options,
+    )
+    expected = [[token for token in best.tokens if token != EOS] for best, *_ in served]
+    found = search(model, INPUTS, 7, beam_size=beam_size, length_penalty=penalty)
+    assert [answer[:6] for answer in found] == expected  # what is cut keeps a seventh token here, in the place of `eos`
 
 
 def test_an_answer_does_not_depend_on_the_sources_beside_it(model):

@@ -101,9 +101,14 @@ class AdditiveAttention(Attention):
 
     def forward(self, query: Tensor, memory: Memory) -> tuple[Tensor, Tensor]:
         """Look once."""
-        both = torch.tanh(self.query(query).unsqueeze(1) + memory.extra[KEYS])  # (R, S, H)
-        context, weights = read_by(self.score(both).squeeze(2), memory.memory, memory.memory_mask)
+        context, weights = read_by(self.scores(query, memory.extra[KEYS]), memory.memory, memory.memory_mask)
         return torch.cat([query, context], -1), weights
+
+    def scores(self, query: Tensor, keys: Tensor) -> Tensor:
+        """Return score(q, m), (..., S), of queries (..., H) and keys U m (..., S, H)."""
+        both = torch.tanh(self.query(query).unsqueeze(-2) + keys)
+        scores: Tensor = self.score(both).squeeze(-1)
+        return scores
 
 
 class NoAttention(Attention):

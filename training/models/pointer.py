@@ -50,11 +50,16 @@ class PointerConfig(ModelConfig):
 
     def build(self, problem: Problem) -> SequenceToSequence:
         """Make the model; any pointing problem will do, for the vocabulary is the source."""
-        if not isinstance(problem, FreshPointSets | TourProblem):
-            raise RecipeError(
-                "model.kind: given 'pointer' with a problem that has no points; allowed: hull, delaunay, tour"
-            )
+        refuse_problems_without_points(problem, self.kind)
         return SequenceToSequence(PointerEncoder(self), PointerDecoder(self))
+
+
+def refuse_problems_without_points(problem: Problem, kind: str) -> None:
+    """Raise RecipeError where a model of this kind has nothing to point at."""
+    if not isinstance(problem, FreshPointSets | TourProblem):
+        raise RecipeError(
+            f"model.kind: given {kind!r} with a problem that has no points; allowed: hull, delaunay, tour"
+        )
 
 
 class PointerEncoder(Encoder):
@@ -173,10 +178,14 @@ class PointerDecoder(Decoder):
         context, attention = self.glimpse(hidden, memory, taken)
         stop, points = self.pointer(hidden, context, memory)
         closed = ~memory.memory_mask.unsqueeze(1) if taken is None else taken | ~memory.memory_mask.unsqueeze(1)
-        points = points.masked_fill(closed, -torch.inf)
-        never = torch.full_like(stop, -torch.inf)
-        special = {PAD: never, BOS: never, EOS: stop}
-        return torch.cat([*(special[token] for token in range(FIRST_POSITION)), points], 2), attention
+        return join_logits(stop, points.masked_fill(closed, -torch.inf)), attention
+
+
+def join_logits(stop: Tensor, points: Tensor) -> Tensor:
+    """Return (R, T, 3 + S) by token, of `eos` (R, T, 1) and points (R, T, S); -inf at `pad` and `bos`."""
+    never = torch.full_like(stop, -torch.inf)
+    special = {PAD: never, BOS: never, EOS: stop}
+    return torch.cat([*(special[token] for token in range(FIRST_POSITION)), points], 2)
 
 
 class Glimpse(nn.Module):

@@ -10,21 +10,26 @@ from training.problems.points import FreshPointSets, Points, PointSetConfig, ord
 
 
 class HullConfig(PointSetConfig):
-    """Uniform point sets and their hulls, fresh at every step."""
+    """Uniform point sets and their hulls, fresh at every step.
+
+    Attributes:
+        start: the first corner of a target: the `leftmost` point, or the `first` that the set has, as in Vinyals et al. 2015,
+            which only an encoder that reads the points in their order can know.
+    """
 
     task: ClassVar[Task] = "convex_hull"
     kind: Literal["hull"] = "hull"
+    start: Literal["leftmost", "first"] = "leftmost"
 
     def build(self, data: Path | None, run: Path, seed: int) -> FreshPointSets:  # noqa: ARG002 - needs neither folder
         """Make the problem."""
-        return FreshPointSets(self, seed, hull_corners)
+        return FreshPointSets(self, seed, hull_corners if self.start == "leftmost" else hull_corners_from_first)
 
 
 def hull_corners(points: Points) -> list[list[int]]:
     """Return the corners of each set's hull, counter-clockwise from the leftmost (then lowest) one.
 
-    The data of Vinyals et al. starts at the lowest index instead, which an encoder without positions cannot know;
-    polygons are compared up to rotation. Gift wrapping (Jarvis 1973), all sets at once: from a corner, the next is the
+    Polygons are compared up to rotation. Gift wrapping (Jarvis 1973), all sets at once: from a corner, the next is the
     point that takes the smallest left turn.
 
     Args:
@@ -47,3 +52,10 @@ def hull_corners(points: Points) -> list[list[int]]:
     table = np.stack(corners, 1)
     counts = 1 + (table[:, 1:] != start[:, None]).sum(1)
     return [row[:count].tolist() for row, count in zip(table, counts, strict=True)]
+
+
+def hull_corners_from_first(points: Points) -> list[list[int]]:
+    """Return the corners of each set's hull (B, P, 2), counter-clockwise from the one of the lowest index."""
+    hulls = hull_corners(points)
+    starts = [corners.index(min(corners)) for corners in hulls]
+    return [[*corners[start:], *corners[:start]] for corners, start in zip(hulls, starts, strict=True)]
