@@ -16,6 +16,7 @@ bundle: $(BUNDLES)/$(MODEL)/1/manifest.json
 # A later stage begins with the weights of an earlier one, or learns what another model wrote.
 $(RUNS)/hull/averaged.pt: $(RUNS)/hull-small/averaged.pt
 $(RUNS)/tour/averaged.pt: $(RUNS)/tour-small/averaged.pt
+$(RUNS)/captioning-en/averaged.pt: $(RUNS)/captioning-en-base/averaged.pt
 $(RUNS)/delaunay/averaged.pt: $(RUNS)/delaunay-small/averaged.pt
 $(RUNS)/translation-de-en/averaged.pt: $(PAIRS)/flickr8k.en-de.tsv.gz
 $(RUNS)/translation-en-de/averaged.pt: $(RUNS)/translation-en-de-base/averaged.pt $(PAIRS)/flickr8k.en-de.judged.tsv.gz
