@@ -14,10 +14,11 @@ from serving.tasks.geometry import (
     convex_hull,
     is_permutation,
     is_simple_polygon,
-    is_triangulation,
     polygon_area,
     tour_length,
 )
+from serving.tasks.triangulation import Triangulations
+from serving.tasks.verification import same_cycle
 
 Figures = dict[str, float | None]
 """Metric to value; None where no answer could be measured."""
@@ -84,18 +85,10 @@ def score_triangulations(
     for points, reference, answer in zip(point_sets, references, answers, strict=True):
         triangles = frozenset(sorted_triangle(triangle) for triangle in answer)
         exact += triangles == reference
-        valid += is_triangulation(points, answer)
+        valid += bool(answer) and Triangulations(points).is_triangulation(answer)
         found += len(triangles & reference)
     count, wanted = len(answers), sum(map(len, references))
     return {"exact": 100 * exact / count, "valid": 100 * valid / count, "triangle_coverage": 100 * found / wanted}
-
-
-def same_cycle(answer: Sequence[int], reference: Sequence[int]) -> bool:
-    """Say whether two cycles name the same points in the same order and direction, whichever comes first."""
-    if len(answer) != len(reference) or answer[0] not in reference:
-        return False
-    start = list(reference).index(answer[0])
-    return list(answer) == [*reference[start:], *reference[:start]]
 
 
 def reference_hull(instance: Instance) -> Sequence[int]:

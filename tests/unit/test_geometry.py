@@ -8,13 +8,15 @@ import pytest
 from serving.tasks.geometry import (
     all_equal,
     convex_hull,
+    hull_boundary,
+    is_convex_polygon,
     is_permutation,
     is_simple_polygon,
-    is_triangulation,
     on_one_line,
     polygon_area,
     tour_length,
 )
+from serving.tasks.triangulation import Triangulations
 
 # A unit square with its centre, counter-clockwise from the lower left corner.
 SQUARE = np.array([[0, 0], [1, 0], [1, 1], [0, 1], [0.5, 0.5]])
@@ -55,6 +57,30 @@ def test_two_equal_points_make_no_edge():
     assert is_simple_polygon(points, [1, 2, 3])
 
 
+@pytest.mark.parametrize(
+    ("corners", "convex"),
+    [
+        ([0, 1, 2, 3], True),
+        ([2, 3, 0, 1], True),
+        ([3, 2, 1, 0], False),  # clockwise
+        ([0, 1, 2, 4, 3], False),
+        ([0, 1, 4], True),
+        ([0, 4, 2], False),
+        ([0, 1], False),
+        ([], False),
+    ],
+)
+def test_a_convex_polygon_turns_left_everywhere(corners, convex):
+    assert is_convex_polygon(SQUARE, corners) is convex
+
+
+def test_a_star_turns_left_everywhere_but_goes_round_twice():
+    angles = 2 * math.pi * np.arange(5) / 5
+    points = np.column_stack([np.cos(angles), np.sin(angles)])
+    assert is_convex_polygon(points, [0, 1, 2, 3, 4])
+    assert not is_convex_polygon(points, [0, 2, 4, 1, 3])
+
+
 def test_areas_and_lengths_are_in_the_points_units():
     assert polygon_area(1000 * SQUARE + 7, [0, 1, 2, 3]) == 1e6
     assert polygon_area(SQUARE, [0, 3, 2, 1]) == 1.0
@@ -72,6 +98,13 @@ def test_a_tour_visits_every_point_once():
 def test_the_hull_leaves_out_points_inside_and_on_edges_and_the_second_of_equals():
     points = np.concatenate([SQUARE, [[0.5, 0], [0, 0], [1, 1]]])
     assert convex_hull(points) == [0, 1, 2, 3]
+    assert hull_boundary(points) == [0, 5, 1, 2, 3]
+
+
+def test_points_on_the_left_and_right_borders_are_on_the_boundary():
+    points = np.array([[0.0, 0], [0, 2], [0, 1], [3, 0], [3, 2], [3, 1]])
+    assert convex_hull(points) == [0, 3, 4, 1]
+    assert hull_boundary(points) == [0, 3, 5, 4, 1, 2]
 
 
 @pytest.mark.parametrize(
@@ -90,14 +123,14 @@ def test_the_hull_leaves_out_points_inside_and_on_edges_and_the_second_of_equals
     ],
 )
 def test_a_triangulation_covers_the_hull_once_edge_to_edge(triangles, valid):
-    assert is_triangulation(SQUARE, triangles) is valid
+    assert Triangulations(SQUARE).is_triangulation(triangles) is valid
 
 
 def test_a_star_whose_edges_cross_the_inside_is_no_triangulation():
     angles = 2 * math.pi * np.arange(5) / 5
     points = np.concatenate([np.column_stack([np.cos(angles), np.sin(angles)]), [[0.0, 0.0]]])
-    assert not is_triangulation(points, [(i, (i + 2) % 5, 5) for i in range(5)])
-    assert is_triangulation(points, [(i, (i + 1) % 5, 5) for i in range(5)])
+    assert not Triangulations(points).is_triangulation([(i, (i + 2) % 5, 5) for i in range(5)])
+    assert Triangulations(points).is_triangulation([(i, (i + 1) % 5, 5) for i in range(5)])
 
 
 def test_two_triangulations_without_a_common_edge_on_top_of_each_other_are_none():
@@ -106,14 +139,14 @@ def test_two_triangulations_without_a_common_edge_on_top_of_each_other_are_none(
     coarse = [(0, 1, 2), (0, 2, 3)]
     around = [0, 5, 1, 6, 2, 7, 3, 8]
     fine = [(a, b, 4) for a, b in zip(around, around[1:] + around[:1], strict=True)]
-    assert is_triangulation(points, coarse)
-    assert is_triangulation(points, fine)
-    assert not is_triangulation(points, coarse + fine)
+    assert Triangulations(points).is_triangulation(coarse)
+    assert Triangulations(points).is_triangulation(fine)
+    assert not Triangulations(points).is_triangulation(coarse + fine)
 
 
 def test_equal_points_count_as_one_in_a_triangulation():
     points = np.concatenate([SQUARE, [[0.0, 0.0]]])
-    assert is_triangulation(points, [(0, 1, 2), (2, 3, 5)])
+    assert Triangulations(points).is_triangulation([(0, 1, 2), (2, 3, 5)])
 
 
 @pytest.mark.parametrize("scale", [1e-140, 1.0, 1e140])

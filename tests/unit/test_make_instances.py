@@ -8,8 +8,9 @@ from typer.testing import CliRunner
 
 from benchmarks.make_instances import make_instances
 from export.evaluation.instances import as_cycle, as_tour, as_triangles, parse_instance
-from export.evaluation.pointing_metrics import same_cycle
-from serving.tasks.geometry import convex_hull, is_triangulation, tour_length
+from serving.tasks.geometry import convex_hull, tour_length
+from serving.tasks.triangulation import Triangulations
+from serving.tasks.verification import same_cycle
 
 app = Typer()
 app.command()(make_instances)
@@ -29,7 +30,7 @@ def test_made_hulls_are_the_hulls_that_serving_finds():
 
 def test_made_triangulations_are_triangulations():
     (instance,) = (parse_instance(line, "made") for line in make("delaunay", "--count", "1", "--points", "9"))
-    assert is_triangulation(instance.points, sorted(as_triangles(instance)))
+    assert Triangulations(instance.points).is_delaunay(as_triangles(instance))
 
 
 def test_made_tours_are_no_longer_than_any_other():
