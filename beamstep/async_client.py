@@ -31,6 +31,7 @@ from beamstep.v1 import captioning_pb2, model_pb2, pointing_pb2, translation_pb2
 from beamstep.v1.captioning_pb2_grpc import CaptioningServiceStub
 from beamstep.v1.decoding_pb2 import DecodingOptions
 from beamstep.v1.model_pb2_grpc import ModelServiceStub
+from beamstep.v1.pointing_pb2 import REPAIR_NONE, Repair
 from beamstep.v1.pointing_pb2_grpc import PointingServiceStub
 from beamstep.v1.translation_pb2_grpc import TranslationServiceStub
 
@@ -129,24 +130,46 @@ class AsyncClient:
         return await self._call(self._captioning.ScoreTarget, request)
 
     async def find_convex_hull(
-        self, points: Coordinates, *, model: str = "", model_version: str = "", options: DecodingOptions | None = None
+        self,
+        points: Coordinates,
+        *,
+        model: str = "",
+        model_version: str = "",
+        options: DecodingOptions | None = None,
+        repair: Repair = REPAIR_NONE,
+        symmetries: int = 0,
     ) -> pointing_pb2.FindConvexHullResponse:
         """Find the convex hull of points, as indices into them."""
-        return await self._call(self._pointing.FindConvexHull, hull_request(points, model, model_version, options))
+        request = hull_request(points, model, model_version, options, repair=repair, symmetries=symmetries)
+        return await self._call(self._pointing.FindConvexHull, request)
 
     async def find_delaunay_triangulation(
-        self, points: Coordinates, *, model: str = "", model_version: str = "", options: DecodingOptions | None = None
+        self,
+        points: Coordinates,
+        *,
+        model: str = "",
+        model_version: str = "",
+        options: DecodingOptions | None = None,
+        repair: Repair = REPAIR_NONE,
+        symmetries: int = 0,
     ) -> pointing_pb2.FindDelaunayTriangulationResponse:
         """Find the Delaunay triangulation of points, as triples of indices into them."""
-        return await self._call(
-            self._pointing.FindDelaunayTriangulation, triangulation_request(points, model, model_version, options)
-        )
+        request = triangulation_request(points, model, model_version, options, repair=repair, symmetries=symmetries)
+        return await self._call(self._pointing.FindDelaunayTriangulation, request)
 
     async def find_tour(
-        self, points: Coordinates, *, model: str = "", model_version: str = "", options: DecodingOptions | None = None
+        self,
+        points: Coordinates,
+        *,
+        model: str = "",
+        model_version: str = "",
+        options: DecodingOptions | None = None,
+        repair: Repair = REPAIR_NONE,
+        symmetries: int = 0,
     ) -> pointing_pb2.FindTourResponse:
         """Find a short closed tour through points, as indices into them."""
-        return await self._call(self._pointing.FindTour, tour_request(points, model, model_version, options))
+        request = tour_request(points, model, model_version, options, repair=repair, symmetries=symmetries)
+        return await self._call(self._pointing.FindTour, request)
 
     async def score_convex_hull(
         self,

@@ -13,7 +13,7 @@ from rich.console import Console
 from beamstep.call_options import Connection, split_model, with_options
 from beamstep.failures import OTHER, failure, failures
 from beamstep.points import BadPoints, Point, parse_points
-from beamstep.search_options import ScoreCall, SearchCall, TextCall
+from beamstep.search_options import PointsCall, ScoreCall, SearchCall, TextCall
 
 if TYPE_CHECKING:
     from beamstep.v1.captioning_pb2 import CaptionImageResponse, StreamCaptionImageResponse
@@ -166,15 +166,22 @@ def score_caption(
 
 
 @app.command()
-@with_options(SearchCall)
-def hull(file: PointsFile, call: SearchCall, svg: Svg = None) -> None:
+@with_options(PointsCall)
+def hull(file: PointsFile, call: PointsCall, svg: Svg = None) -> None:
     """Find the convex hull of points."""
     from beamstep import rendering
 
     name, version = call.reference
     with failures(call.address), call.client() as client:
         points = _read_points(file)
-        answer = client.find_convex_hull(points, model=name, model_version=version, options=call.decoding)
+        answer = client.find_convex_hull(
+            points,
+            model=name,
+            model_version=version,
+            options=call.decoding,
+            repair=call.repair_value,
+            symmetries=call.symmetries,
+        )
         _draw(svg, points, [found.point_indices for found in answer.hypotheses[:1]], "Convex hull")
         if call.as_json:
             rendering.print_json(answer)
@@ -184,15 +191,22 @@ def hull(file: PointsFile, call: SearchCall, svg: Svg = None) -> None:
 
 
 @app.command()
-@with_options(SearchCall)
-def tour(file: PointsFile, call: SearchCall, svg: Svg = None) -> None:
+@with_options(PointsCall)
+def tour(file: PointsFile, call: PointsCall, svg: Svg = None) -> None:
     """Find a short closed tour through points."""
     from beamstep import rendering
 
     name, version = call.reference
     with failures(call.address), call.client() as client:
         points = _read_points(file)
-        answer = client.find_tour(points, model=name, model_version=version, options=call.decoding)
+        answer = client.find_tour(
+            points,
+            model=name,
+            model_version=version,
+            options=call.decoding,
+            repair=call.repair_value,
+            symmetries=call.symmetries,
+        )
         _draw(svg, points, [found.point_indices for found in answer.hypotheses[:1]], "Tour")
         if call.as_json:
             rendering.print_json(answer)
@@ -202,15 +216,22 @@ def tour(file: PointsFile, call: SearchCall, svg: Svg = None) -> None:
 
 
 @app.command()
-@with_options(SearchCall)
-def triangulate(file: PointsFile, call: SearchCall, svg: Svg = None) -> None:
+@with_options(PointsCall)
+def triangulate(file: PointsFile, call: PointsCall, svg: Svg = None) -> None:
     """Find the Delaunay triangulation of points."""
     from beamstep import rendering
 
     name, version = call.reference
     with failures(call.address), call.client() as client:
         points = _read_points(file)
-        answer = client.find_delaunay_triangulation(points, model=name, model_version=version, options=call.decoding)
+        answer = client.find_delaunay_triangulation(
+            points,
+            model=name,
+            model_version=version,
+            options=call.decoding,
+            repair=call.repair_value,
+            symmetries=call.symmetries,
+        )
         triangles = [(corner.a, corner.b, corner.c) for found in answer.hypotheses[:1] for corner in found.triangles]
         _draw(svg, points, triangles, "Delaunay triangulation")
         if call.as_json:

@@ -38,10 +38,11 @@ from beamstep.v1 import captioning_pb2, model_pb2, pointing_pb2, translation_pb2
 from beamstep.v1.captioning_pb2_grpc import CaptioningServiceStub
 from beamstep.v1.decoding_pb2 import DecodingOptions
 from beamstep.v1.model_pb2_grpc import ModelServiceStub
+from beamstep.v1.pointing_pb2 import REPAIR_FIX, REPAIR_NONE, Repair
 from beamstep.v1.pointing_pb2_grpc import PointingServiceStub
 from beamstep.v1.translation_pb2_grpc import TranslationServiceStub
 
-__all__ = ["AsyncClient", "Client", "DecodingOptions", "RetryPolicy", "ServiceError"]
+__all__ = ["REPAIR_FIX", "REPAIR_NONE", "AsyncClient", "Client", "DecodingOptions", "RetryPolicy", "ServiceError"]
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
@@ -148,24 +149,55 @@ class Client:
         return self._call(self._captioning.ScoreTarget, request)
 
     def find_convex_hull(
-        self, points: Coordinates, *, model: str = "", model_version: str = "", options: DecodingOptions | None = None
+        self,
+        points: Coordinates,
+        *,
+        model: str = "",
+        model_version: str = "",
+        options: DecodingOptions | None = None,
+        repair: Repair = REPAIR_NONE,
+        symmetries: int = 0,
     ) -> pointing_pb2.FindConvexHullResponse:
-        """Find the convex hull of points, as indices into them."""
-        return self._call(self._pointing.FindConvexHull, hull_request(points, model, model_version, options))
+        """Find the convex hull of points, as indices into them.
+
+        Args:
+            points: as (x, y).
+            model: the bundle's name; here and below what is left out is the server's or the model's default.
+            model_version: the bundle's.
+            options: how to search.
+            repair: REPAIR_FIX has the server put a wrong answer right; what it did stands beside the answer.
+            symmetries: in how many of the eight symmetries of the square to decode, of which the best is answered.
+        """
+        request = hull_request(points, model, model_version, options, repair=repair, symmetries=symmetries)
+        return self._call(self._pointing.FindConvexHull, request)
 
     def find_delaunay_triangulation(
-        self, points: Coordinates, *, model: str = "", model_version: str = "", options: DecodingOptions | None = None
+        self,
+        points: Coordinates,
+        *,
+        model: str = "",
+        model_version: str = "",
+        options: DecodingOptions | None = None,
+        repair: Repair = REPAIR_NONE,
+        symmetries: int = 0,
     ) -> pointing_pb2.FindDelaunayTriangulationResponse:
-        """Find the Delaunay triangulation of points, as triples of indices into them."""
-        return self._call(
-            self._pointing.FindDelaunayTriangulation, triangulation_request(points, model, model_version, options)
-        )
+        """Find the Delaunay triangulation of points, as triples of indices into them; see `find_convex_hull`."""
+        request = triangulation_request(points, model, model_version, options, repair=repair, symmetries=symmetries)
+        return self._call(self._pointing.FindDelaunayTriangulation, request)
 
     def find_tour(
-        self, points: Coordinates, *, model: str = "", model_version: str = "", options: DecodingOptions | None = None
+        self,
+        points: Coordinates,
+        *,
+        model: str = "",
+        model_version: str = "",
+        options: DecodingOptions | None = None,
+        repair: Repair = REPAIR_NONE,
+        symmetries: int = 0,
     ) -> pointing_pb2.FindTourResponse:
-        """Find a short closed tour through points, as indices into them."""
-        return self._call(self._pointing.FindTour, tour_request(points, model, model_version, options))
+        """Find a short closed tour through points, as indices into them; see `find_convex_hull`."""
+        request = tour_request(points, model, model_version, options, repair=repair, symmetries=symmetries)
+        return self._call(self._pointing.FindTour, request)
 
     def score_convex_hull(
         self,

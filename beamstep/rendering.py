@@ -72,7 +72,9 @@ def print_note(note: str) -> None:
 def print_hulls(console: Console, points: Sequence[Point], answer: "FindConvexHullResponse") -> None:
     """Print the corners of each hull, counter-clockwise."""
     for hypothesis in answer.hypotheses:
-        size = f"area {hypothesis.area:.6g}" if hypothesis.valid else "not a simple polygon"
+        share = "the convex hull" if hypothesis.exact else f"{_percent(hypothesis.area_coverage)} of the convex hull"
+        size = f"area {hypothesis.area:.6g}, {share}" if hypothesis.valid else "not a simple polygon"
+        size += _repair(hypothesis.repair_outcome, hypothesis.changed_corner_count, "corners")
         title = f"{len(hypothesis.point_indices)} corners, {size}, score {hypothesis.decoding.score:.4f}"
         _print_points(console, title, points, hypothesis.point_indices)
         _print_attention(console, hypothesis.decoding, _indices(points))
@@ -81,7 +83,12 @@ def print_hulls(console: Console, points: Sequence[Point], answer: "FindConvexHu
 def print_tours(console: Console, points: Sequence[Point], answer: "FindTourResponse") -> None:
     """Print the points of each tour in the order of visit."""
     for hypothesis in answer.hypotheses:
-        size = f"length {hypothesis.length:.6g}" if hypothesis.valid else "not every point once"
+        size = "not every point once"
+        if hypothesis.valid:
+            size = f"length {hypothesis.length:.6g}"
+            if hypothesis.length_over_two_opt > 1:
+                size += f", {_percent(hypothesis.length_over_two_opt - 1)} above what 2-opt makes of it"
+        size += _repair(hypothesis.repair_outcome, hypothesis.changed_edge_count, "edges")
         title = f"{len(hypothesis.point_indices)} points, {size}, score {hypothesis.decoding.score:.4f}"
         _print_points(console, title, points, hypothesis.point_indices)
         _print_attention(console, hypothesis.decoding, _indices(points))
@@ -93,6 +100,9 @@ def print_triangulations(
     """Print the triangles of each triangulation, one a line."""
     for hypothesis in answer.hypotheses:
         validity = "covers the hull once" if hypothesis.valid else "has gaps or overlaps"
+        share = f"{_percent(hypothesis.triangle_coverage)} of the Delaunay triangles"
+        validity += ", Delaunay" if hypothesis.exact else f", {share}"
+        validity += _repair(hypothesis.repair_outcome, hypothesis.changed_triangle_count, "triangles")
         score = hypothesis.decoding.score
         console.print(Text(f"{len(hypothesis.triangles)} triangles, {validity}, score {score:.4f}", style="bold"))
         for triangle in hypothesis.triangles:
@@ -163,6 +173,17 @@ def _print_tokens(console: Console, decoding: "Decoding", places: Sequence[str])
             cells += [places[most] if most < len(places) else str(most), f"{token.attention[most]:.2f}"]
         table.add_row(*map(Text, cells))
     console.print(table)
+
+
+def _percent(share: float) -> str:
+    """Write a share with three digits; one that is not whole never reads as 100 %."""
+    return f"{min(100 * share, 99.99) if share < 1 else 100 * share:.4g} %"
+
+
+def _repair(outcome: int, changes: int, noun: str) -> str:
+    from beamstep.v1.pointing_pb2 import REPAIR_OUTCOME_REPAIRED
+
+    return f", repaired ({changes} {noun} changed)" if outcome == REPAIR_OUTCOME_REPAIRED else ""
 
 
 def _indices(points: Sequence[Point]) -> list[str]:

@@ -18,6 +18,7 @@ from beamstep.v1.pointing_pb2 import (
     FindTourRequest,
     Point,
     PointingServiceScoreTargetRequest,
+    Repair,
 )
 from beamstep.v1.translation_pb2 import (
     StreamTranslateTextRequest,
@@ -78,24 +79,45 @@ def captioning_score_request(
 
 
 def hull_request(
-    points: Coordinates, model: str, version: str, options: DecodingOptions | None
+    points: Coordinates, model: str, version: str, options: DecodingOptions | None, *, repair: Repair, symmetries: int
 ) -> FindConvexHullRequest:
     """Ask for the convex hull of points."""
-    return FindConvexHullRequest(points=_messages(points), model=model, model_version=version, options=options)
-
-
-def triangulation_request(
-    points: Coordinates, model: str, version: str, options: DecodingOptions | None
-) -> FindDelaunayTriangulationRequest:
-    """Ask for the Delaunay triangulation of points."""
-    return FindDelaunayTriangulationRequest(
-        points=_messages(points), model=model, model_version=version, options=options
+    return FindConvexHullRequest(
+        points=_messages(points),
+        model=model,
+        model_version=version,
+        options=options,
+        repair=repair,
+        symmetries=symmetries,
     )
 
 
-def tour_request(points: Coordinates, model: str, version: str, options: DecodingOptions | None) -> FindTourRequest:
+def triangulation_request(
+    points: Coordinates, model: str, version: str, options: DecodingOptions | None, *, repair: Repair, symmetries: int
+) -> FindDelaunayTriangulationRequest:
+    """Ask for the Delaunay triangulation of points."""
+    return FindDelaunayTriangulationRequest(
+        points=_messages(points),
+        model=model,
+        model_version=version,
+        options=options,
+        repair=repair,
+        symmetries=symmetries,
+    )
+
+
+def tour_request(
+    points: Coordinates, model: str, version: str, options: DecodingOptions | None, *, repair: Repair, symmetries: int
+) -> FindTourRequest:
     """Ask for a tour through points."""
-    return FindTourRequest(points=_messages(points), model=model, model_version=version, options=options)
+    return FindTourRequest(
+        points=_messages(points),
+        model=model,
+        model_version=version,
+        options=options,
+        repair=repair,
+        symmetries=symmetries,
+    )
 
 
 def hull_score_request(

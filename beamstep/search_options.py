@@ -13,12 +13,14 @@ import typer
 from beamstep.call_options import Connection, split_model
 
 if TYPE_CHECKING:
+    from beamstep.v1 import pointing_pb2
     from beamstep.v1.decoding_pb2 import DecodingOptions
 
 SCORE: Final = "Score"
 ENSEMBLE: Final = "Ensemble"
 SEARCH: Final = "Search"
 TOKENS: Final = "What an answer may hold"
+POINTS: Final = "Points"
 SAMPLING: Final = "Sampling (each of these implies --sample)"
 
 
@@ -34,6 +36,13 @@ class OnDeadline(StrEnum):
 
     FAIL = "fail"
     RETURN_BEST = "return-best"
+
+
+class Repair(StrEnum):
+    """The values of --repair."""
+
+    NONE = "none"
+    FIX = "fix"
 
 
 @dataclass(frozen=True)
@@ -215,3 +224,22 @@ class TextCall(SearchCall):
         )
         options.MergeFrom(wording)
         return options
+
+
+@dataclass(frozen=True, kw_only=True)
+class PointsCall(SearchCall):
+    """How to search for an answer to a set of points, and what to do with it."""
+
+    repair: Annotated[
+        Repair, _option(POINTS, "Leave an answer as the model gave it, or have the server put it right.")
+    ] = Repair.NONE
+    symmetries: Annotated[
+        int, _integer(POINTS, "Decode in so many of the square's eight symmetries; 0: the model's default.")
+    ] = 0
+
+    @property
+    def repair_value(self) -> "pointing_pb2.Repair":
+        """Return what the request says of repairs."""
+        from beamstep.v1 import pointing_pb2
+
+        return pointing_pb2.REPAIR_FIX if self.repair is Repair.FIX else pointing_pb2.REPAIR_NONE

@@ -110,12 +110,13 @@ class LengthRule(Part):
 
 
 class DecodingDefaults(Part):
-    """What a request gets where it asks for nothing."""
+    """What a request gets where it asks for nothing; `symmetries` is of pointing alone."""
 
     beam_size: int = Field(ge=1)
     length_penalty: float = Field(ge=0, le=5)
     min_length: int = Field(default=0, ge=0)
     max_length: LengthRule
+    symmetries: int = Field(default=1, ge=1, le=8)
 
 
 class DecodingLimits(Part):
@@ -274,6 +275,10 @@ class Manifest(Part):
             raise ValueError(f"image: only a captioning bundle has it, and it must; task is {self.task}")
         if (self.vocabulary.size is not None) != (self.task in TEXT_TARGETS):
             raise ValueError(f"vocabulary.size: text targets have it, pointing has first_position; task is {self.task}")
+        if self.defaults.symmetries > 1 and self.task in TEXT_TARGETS:
+            raise ValueError(
+                f"defaults.symmetries: {self.defaults.symmetries}; allowed: 1, since a {self.task} bundle has no points"
+            )
         if self.defaults.beam_size > self.limits.beam_size:
             raise ValueError(
                 f"defaults.beam_size: {self.defaults.beam_size}; allowed: up to limits.beam_size {self.limits.beam_size}"

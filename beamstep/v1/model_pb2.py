@@ -25,15 +25,15 @@ _sym_db = _symbol_database.Default()
 from beamstep.v1 import decoding_pb2 as beamstep_dot_v1_dot_decoding__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x62\x65\x61mstep/v1/model.proto\x12\x0b\x62\x65\x61mstep.v1\x1a\x1a\x62\x65\x61mstep/v1/decoding.proto\"\x13\n\x11ListModelsRequest\"8\n\x12ListModelsResponse\x12\"\n\x06models\x18\x01 \x03(\x0b\x32\x12.beamstep.v1.Model\"0\n\x0fGetModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"L\n\x10GetModelResponse\x12!\n\x05model\x18\x01 \x01(\x0b\x32\x12.beamstep.v1.Model\x12\x15\n\rmanifest_json\x18\x02 \x01(\t\"\x87\x03\n\x05Model\x12.\n\treference\x18\x01 \x01(\x0b\x32\x1b.beamstep.v1.ModelReference\x12\x1f\n\x04task\x18\x02 \x01(\x0e\x32\x11.beamstep.v1.Task\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\x11\n\tprecision\x18\x04 \x01(\t\x12\x1a\n\x12\x65xecution_provider\x18\x05 \x01(\t\x12\x35\n\x0f\x64\x65\x66\x61ult_options\x18\x06 \x01(\x0b\x32\x1c.beamstep.v1.DecodingOptions\x12(\n\x06limits\x18\x07 \x01(\x0b\x32\x18.beamstep.v1.ModelLimits\x12+\n\x07quality\x18\x08 \x03(\x0b\x32\x1a.beamstep.v1.QualityFigure\x12+\n\nprovenance\x18\t \x01(\x0b\x32\x17.beamstep.v1.Provenance\x12.\n\x0c\x63\x65rtificates\x18\n \x03(\x0b\x32\x18.beamstep.v1.Certificate\"K\n\x0bModelLimits\x12\x11\n\tbeam_size\x18\x01 \x01(\x05\x12\x15\n\rsource_length\x18\x02 \x01(\x05\x12\x12\n\nmax_length\x18\x03 \x01(\x05\"M\n\rQualityFigure\x12\x0e\n\x06metric\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\t\x12\x0f\n\x07\x63ommand\x18\x04 \x01(\t\"\xd4\x03\n\x0b\x43\x65rtificate\x12\x1a\n\x12\x65xecution_provider\x18\x01 \x01(\t\x12\x11\n\tprecision\x18\x02 \x01(\t\x12\x0e\n\x06passed\x18\x03 \x01(\x08\x12\x0e\n\x06\x66\x61ults\x18\x04 \x03(\t\x12\x13\n\x0b\x63reate_time\x18\x05 \x01(\t\x12\x0f\n\x07machine\x18\x06 \x01(\t\x12\x0e\n\x06inputs\x18\x07 \x01(\t\x12\x1a\n\x12tensor_shape_count\x18\x08 \x01(\x05\x12\x19\n\x0ctensor_error\x18\t \x01(\x01H\x00\x88\x01\x01\x12\x35\n\x10token_agreements\x18\n \x03(\x0b\x32\x1b.beamstep.v1.TokenAgreement\x12\x30\n\rmetric_change\x18\x0b \x01(\x0b\x32\x19.beamstep.v1.MetricChange\x12\x1d\n\x10neighbours_error\x18\x0c \x01(\x01H\x01\x88\x01\x01\x12\x1a\n\rpadding_error\x18\r \x01(\x01H\x02\x88\x01\x01\x12-\n\x0cspeed_ratios\x18\x0e \x03(\x0b\x32\x17.beamstep.v1.SpeedRatioB\x0f\n\r_tensor_errorB\x13\n\x11_neighbours_errorB\x10\n\x0e_padding_error\"\xd7\x01\n\x0eTokenAgreement\x12\x11\n\tbeam_size\x18\x01 \x01(\x05\x12\x13\n\x0binput_count\x18\x02 \x01(\x05\x12\x1d\n\x15identical_alone_share\x18\x03 \x01(\x01\x12 \n\x18identical_in_batch_share\x18\x04 \x01(\x01\x12\x1b\n\x0elargest_margin\x18\x05 \x01(\x01H\x00\x88\x01\x01\x12\x1a\n\rmedian_margin\x18\x06 \x01(\x01H\x01\x88\x01\x01\x42\x11\n\x0f_largest_marginB\x10\n\x0e_median_margin\"`\n\x0cMetricChange\x12\x0e\n\x06metric\x18\x01 \x01(\t\x12\x13\n\x0binput_count\x18\x02 \x01(\x05\x12\x15\n\rpytorch_value\x18\x03 \x01(\x01\x12\x14\n\x0cserved_value\x18\x04 \x01(\x01\"W\n\nSpeedRatio\x12\x13\n\trow_count\x18\x01 \x01(\x05H\x00\x12\x16\n\x0csource_count\x18\x02 \x01(\x05H\x00\x12\x14\n\x0ctimes_faster\x18\x03 \x01(\x01\x42\x06\n\x04work\"\x84\x01\n\nProvenance\x12\x12\n\ngit_commit\x18\x01 \x01(\t\x12\x0e\n\x06recipe\x18\x02 \x01(\t\x12\x0c\n\x04seed\x18\x03 \x01(\x03\x12-\n\x0c\x64\x61ta_sources\x18\x04 \x03(\x0b\x32\x17.beamstep.v1.DataSource\x12\x15\n\rtool_versions\x18\x05 \x03(\t\"+\n\nDataSource\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07licence\x18\x02 \x01(\t*\x7f\n\x04Task\x12\x14\n\x10TASK_UNSPECIFIED\x10\x00\x12\x14\n\x10TASK_TRANSLATION\x10\x01\x12\x13\n\x0fTASK_CAPTIONING\x10\x02\x12\x14\n\x10TASK_CONVEX_HULL\x10\x03\x12\x11\n\rTASK_DELAUNAY\x10\x04\x12\r\n\tTASK_TOUR\x10\x05\x32\xa6\x01\n\x0cModelService\x12M\n\nListModels\x12\x1e.beamstep.v1.ListModelsRequest\x1a\x1f.beamstep.v1.ListModelsResponse\x12G\n\x08GetModel\x12\x1c.beamstep.v1.GetModelRequest\x1a\x1d.beamstep.v1.GetModelResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x62\x65\x61mstep/v1/model.proto\x12\x0b\x62\x65\x61mstep.v1\x1a\x1a\x62\x65\x61mstep/v1/decoding.proto\"\x13\n\x11ListModelsRequest\"8\n\x12ListModelsResponse\x12\"\n\x06models\x18\x01 \x03(\x0b\x32\x12.beamstep.v1.Model\"0\n\x0fGetModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"L\n\x10GetModelResponse\x12!\n\x05model\x18\x01 \x01(\x0b\x32\x12.beamstep.v1.Model\x12\x15\n\rmanifest_json\x18\x02 \x01(\t\"\xa3\x03\n\x05Model\x12.\n\treference\x18\x01 \x01(\x0b\x32\x1b.beamstep.v1.ModelReference\x12\x1f\n\x04task\x18\x02 \x01(\x0e\x32\x11.beamstep.v1.Task\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\x11\n\tprecision\x18\x04 \x01(\t\x12\x1a\n\x12\x65xecution_provider\x18\x05 \x01(\t\x12\x35\n\x0f\x64\x65\x66\x61ult_options\x18\x06 \x01(\x0b\x32\x1c.beamstep.v1.DecodingOptions\x12(\n\x06limits\x18\x07 \x01(\x0b\x32\x18.beamstep.v1.ModelLimits\x12+\n\x07quality\x18\x08 \x03(\x0b\x32\x1a.beamstep.v1.QualityFigure\x12+\n\nprovenance\x18\t \x01(\x0b\x32\x17.beamstep.v1.Provenance\x12.\n\x0c\x63\x65rtificates\x18\n \x03(\x0b\x32\x18.beamstep.v1.Certificate\x12\x1a\n\x12\x64\x65\x66\x61ult_symmetries\x18\x0b \x01(\x05\"K\n\x0bModelLimits\x12\x11\n\tbeam_size\x18\x01 \x01(\x05\x12\x15\n\rsource_length\x18\x02 \x01(\x05\x12\x12\n\nmax_length\x18\x03 \x01(\x05\"M\n\rQualityFigure\x12\x0e\n\x06metric\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\t\x12\x0f\n\x07\x63ommand\x18\x04 \x01(\t\"\xd4\x03\n\x0b\x43\x65rtificate\x12\x1a\n\x12\x65xecution_provider\x18\x01 \x01(\t\x12\x11\n\tprecision\x18\x02 \x01(\t\x12\x0e\n\x06passed\x18\x03 \x01(\x08\x12\x0e\n\x06\x66\x61ults\x18\x04 \x03(\t\x12\x13\n\x0b\x63reate_time\x18\x05 \x01(\t\x12\x0f\n\x07machine\x18\x06 \x01(\t\x12\x0e\n\x06inputs\x18\x07 \x01(\t\x12\x1a\n\x12tensor_shape_count\x18\x08 \x01(\x05\x12\x19\n\x0ctensor_error\x18\t \x01(\x01H\x00\x88\x01\x01\x12\x35\n\x10token_agreements\x18\n \x03(\x0b\x32\x1b.beamstep.v1.TokenAgreement\x12\x30\n\rmetric_change\x18\x0b \x01(\x0b\x32\x19.beamstep.v1.MetricChange\x12\x1d\n\x10neighbours_error\x18\x0c \x01(\x01H\x01\x88\x01\x01\x12\x1a\n\rpadding_error\x18\r \x01(\x01H\x02\x88\x01\x01\x12-\n\x0cspeed_ratios\x18\x0e \x03(\x0b\x32\x17.beamstep.v1.SpeedRatioB\x0f\n\r_tensor_errorB\x13\n\x11_neighbours_errorB\x10\n\x0e_padding_error\"\xd7\x01\n\x0eTokenAgreement\x12\x11\n\tbeam_size\x18\x01 \x01(\x05\x12\x13\n\x0binput_count\x18\x02 \x01(\x05\x12\x1d\n\x15identical_alone_share\x18\x03 \x01(\x01\x12 \n\x18identical_in_batch_share\x18\x04 \x01(\x01\x12\x1b\n\x0elargest_margin\x18\x05 \x01(\x01H\x00\x88\x01\x01\x12\x1a\n\rmedian_margin\x18\x06 \x01(\x01H\x01\x88\x01\x01\x42\x11\n\x0f_largest_marginB\x10\n\x0e_median_margin\"`\n\x0cMetricChange\x12\x0e\n\x06metric\x18\x01 \x01(\t\x12\x13\n\x0binput_count\x18\x02 \x01(\x05\x12\x15\n\rpytorch_value\x18\x03 \x01(\x01\x12\x14\n\x0cserved_value\x18\x04 \x01(\x01\"W\n\nSpeedRatio\x12\x13\n\trow_count\x18\x01 \x01(\x05H\x00\x12\x16\n\x0csource_count\x18\x02 \x01(\x05H\x00\x12\x14\n\x0ctimes_faster\x18\x03 \x01(\x01\x42\x06\n\x04work\"\x84\x01\n\nProvenance\x12\x12\n\ngit_commit\x18\x01 \x01(\t\x12\x0e\n\x06recipe\x18\x02 \x01(\t\x12\x0c\n\x04seed\x18\x03 \x01(\x03\x12-\n\x0c\x64\x61ta_sources\x18\x04 \x03(\x0b\x32\x17.beamstep.v1.DataSource\x12\x15\n\rtool_versions\x18\x05 \x03(\t\"+\n\nDataSource\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07licence\x18\x02 \x01(\t*\x7f\n\x04Task\x12\x14\n\x10TASK_UNSPECIFIED\x10\x00\x12\x14\n\x10TASK_TRANSLATION\x10\x01\x12\x13\n\x0fTASK_CAPTIONING\x10\x02\x12\x14\n\x10TASK_CONVEX_HULL\x10\x03\x12\x11\n\rTASK_DELAUNAY\x10\x04\x12\r\n\tTASK_TOUR\x10\x05\x32\xa6\x01\n\x0cModelService\x12M\n\nListModels\x12\x1e.beamstep.v1.ListModelsRequest\x1a\x1f.beamstep.v1.ListModelsResponse\x12G\n\x08GetModel\x12\x1c.beamstep.v1.GetModelRequest\x1a\x1d.beamstep.v1.GetModelResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'beamstep.v1.model_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_TASK']._serialized_start=1881
-  _globals['_TASK']._serialized_end=2008
+  _globals['_TASK']._serialized_start=1909
+  _globals['_TASK']._serialized_end=2036
   _globals['_LISTMODELSREQUEST']._serialized_start=68
   _globals['_LISTMODELSREQUEST']._serialized_end=87
   _globals['_LISTMODELSRESPONSE']._serialized_start=89
@@ -43,23 +43,23 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETMODELRESPONSE']._serialized_start=197
   _globals['_GETMODELRESPONSE']._serialized_end=273
   _globals['_MODEL']._serialized_start=276
-  _globals['_MODEL']._serialized_end=667
-  _globals['_MODELLIMITS']._serialized_start=669
-  _globals['_MODELLIMITS']._serialized_end=744
-  _globals['_QUALITYFIGURE']._serialized_start=746
-  _globals['_QUALITYFIGURE']._serialized_end=823
-  _globals['_CERTIFICATE']._serialized_start=826
-  _globals['_CERTIFICATE']._serialized_end=1294
-  _globals['_TOKENAGREEMENT']._serialized_start=1297
-  _globals['_TOKENAGREEMENT']._serialized_end=1512
-  _globals['_METRICCHANGE']._serialized_start=1514
-  _globals['_METRICCHANGE']._serialized_end=1610
-  _globals['_SPEEDRATIO']._serialized_start=1612
-  _globals['_SPEEDRATIO']._serialized_end=1699
-  _globals['_PROVENANCE']._serialized_start=1702
-  _globals['_PROVENANCE']._serialized_end=1834
-  _globals['_DATASOURCE']._serialized_start=1836
-  _globals['_DATASOURCE']._serialized_end=1879
-  _globals['_MODELSERVICE']._serialized_start=2011
-  _globals['_MODELSERVICE']._serialized_end=2177
+  _globals['_MODEL']._serialized_end=695
+  _globals['_MODELLIMITS']._serialized_start=697
+  _globals['_MODELLIMITS']._serialized_end=772
+  _globals['_QUALITYFIGURE']._serialized_start=774
+  _globals['_QUALITYFIGURE']._serialized_end=851
+  _globals['_CERTIFICATE']._serialized_start=854
+  _globals['_CERTIFICATE']._serialized_end=1322
+  _globals['_TOKENAGREEMENT']._serialized_start=1325
+  _globals['_TOKENAGREEMENT']._serialized_end=1540
+  _globals['_METRICCHANGE']._serialized_start=1542
+  _globals['_METRICCHANGE']._serialized_end=1638
+  _globals['_SPEEDRATIO']._serialized_start=1640
+  _globals['_SPEEDRATIO']._serialized_end=1727
+  _globals['_PROVENANCE']._serialized_start=1730
+  _globals['_PROVENANCE']._serialized_end=1862
+  _globals['_DATASOURCE']._serialized_start=1864
+  _globals['_DATASOURCE']._serialized_end=1907
+  _globals['_MODELSERVICE']._serialized_start=2039
+  _globals['_MODELSERVICE']._serialized_end=2205
 # @@protoc_insertion_point(module_scope)

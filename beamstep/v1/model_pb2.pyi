@@ -50,7 +50,7 @@ class GetModelResponse(_message.Message):
     def __init__(self, model: _Optional[_Union[Model, _Mapping]] = ..., manifest_json: _Optional[str] = ...) -> None: ...
 
 class Model(_message.Message):
-    __slots__ = ("reference", "task", "description", "precision", "execution_provider", "default_options", "limits", "quality", "provenance", "certificates")
+    __slots__ = ("reference", "task", "description", "precision", "execution_provider", "default_options", "limits", "quality", "provenance", "certificates", "default_symmetries")
     REFERENCE_FIELD_NUMBER: _ClassVar[int]
     TASK_FIELD_NUMBER: _ClassVar[int]
     DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
@@ -61,6 +61,7 @@ class Model(_message.Message):
     QUALITY_FIELD_NUMBER: _ClassVar[int]
     PROVENANCE_FIELD_NUMBER: _ClassVar[int]
     CERTIFICATES_FIELD_NUMBER: _ClassVar[int]
+    DEFAULT_SYMMETRIES_FIELD_NUMBER: _ClassVar[int]
     reference: _decoding_pb2.ModelReference
     task: Task
     description: str
@@ -71,7 +72,8 @@ class Model(_message.Message):
     quality: _containers.RepeatedCompositeFieldContainer[QualityFigure]
     provenance: Provenance
     certificates: _containers.RepeatedCompositeFieldContainer[Certificate]
-    def __init__(self, reference: _Optional[_Union[_decoding_pb2.ModelReference, _Mapping]] = ..., task: _Optional[_Union[Task, str]] = ..., description: _Optional[str] = ..., precision: _Optional[str] = ..., execution_provider: _Optional[str] = ..., default_options: _Optional[_Union[_decoding_pb2.DecodingOptions, _Mapping]] = ..., limits: _Optional[_Union[ModelLimits, _Mapping]] = ..., quality: _Optional[_Iterable[_Union[QualityFigure, _Mapping]]] = ..., provenance: _Optional[_Union[Provenance, _Mapping]] = ..., certificates: _Optional[_Iterable[_Union[Certificate, _Mapping]]] = ...) -> None: ...
+    default_symmetries: int
+    def __init__(self, reference: _Optional[_Union[_decoding_pb2.ModelReference, _Mapping]] = ..., task: _Optional[_Union[Task, str]] = ..., description: _Optional[str] = ..., precision: _Optional[str] = ..., execution_provider: _Optional[str] = ..., default_options: _Optional[_Union[_decoding_pb2.DecodingOptions, _Mapping]] = ..., limits: _Optional[_Union[ModelLimits, _Mapping]] = ..., quality: _Optional[_Iterable[_Union[QualityFigure, _Mapping]]] = ..., provenance: _Optional[_Union[Provenance, _Mapping]] = ..., certificates: _Optional[_Iterable[_Union[Certificate, _Mapping]]] = ..., default_symmetries: _Optional[int] = ...) -> None: ...
 
 class ModelLimits(_message.Message):
     __slots__ = ("beam_size", "source_length", "max_length")

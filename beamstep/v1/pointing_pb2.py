@@ -26,39 +26,43 @@ from beamstep.v1 import decoding_pb2 as beamstep_dot_v1_dot_decoding__pb2
 from beamstep.v1 import model_pb2 as beamstep_dot_v1_dot_model__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x62\x65\x61mstep/v1/pointing.proto\x12\x0b\x62\x65\x61mstep.v1\x1a\x1a\x62\x65\x61mstep/v1/decoding.proto\x1a\x17\x62\x65\x61mstep/v1/model.proto\"\x1d\n\x05Point\x12\t\n\x01x\x18\x01 \x01(\x01\x12\t\n\x01y\x18\x02 \x01(\x01\"\x90\x01\n\x15\x46indConvexHullRequest\x12\"\n\x06points\x18\x01 \x03(\x0b\x32\x12.beamstep.v1.Point\x12\r\n\x05model\x18\x02 \x01(\t\x12\x15\n\rmodel_version\x18\x03 \x01(\t\x12-\n\x07options\x18\x04 \x01(\x0b\x32\x1c.beamstep.v1.DecodingOptions\"\xbc\x01\n\x16\x46indConvexHullResponse\x12\x35\n\nhypotheses\x18\x01 \x03(\x0b\x32!.beamstep.v1.ConvexHullHypothesis\x12*\n\x05model\x18\x02 \x01(\x0b\x32\x1b.beamstep.v1.ModelReference\x12%\n\x07timings\x18\x03 \x01(\x0b\x32\x14.beamstep.v1.Timings\x12\x18\n\x10\x64\x65\x61\x64line_reached\x18\x04 \x01(\x08\"s\n\x14\x43onvexHullHypothesis\x12\x15\n\rpoint_indices\x18\x01 \x03(\x05\x12\'\n\x08\x64\x65\x63oding\x18\x02 \x01(\x0b\x32\x15.beamstep.v1.Decoding\x12\r\n\x05valid\x18\x03 \x01(\x08\x12\x0c\n\x04\x61rea\x18\x04 \x01(\x01\"\x9b\x01\n FindDelaunayTriangulationRequest\x12\"\n\x06points\x18\x01 \x03(\x0b\x32\x12.beamstep.v1.Point\x12\r\n\x05model\x18\x02 \x01(\t\x12\x15\n\rmodel_version\x18\x03 \x01(\t\x12-\n\x07options\x18\x04 \x01(\x0b\x32\x1c.beamstep.v1.DecodingOptions\"\xd2\x01\n!FindDelaunayTriangulationResponse\x12@\n\nhypotheses\x18\x01 \x03(\x0b\x32,.beamstep.v1.DelaunayTriangulationHypothesis\x12*\n\x05model\x18\x02 \x01(\x0b\x32\x1b.beamstep.v1.ModelReference\x12%\n\x07timings\x18\x03 \x01(\x0b\x32\x14.beamstep.v1.Timings\x12\x18\n\x10\x64\x65\x61\x64line_reached\x18\x04 \x01(\x08\"\x83\x01\n\x1f\x44\x65launayTriangulationHypothesis\x12(\n\ttriangles\x18\x01 \x03(\x0b\x32\x15.beamstep.v1.Triangle\x12\'\n\x08\x64\x65\x63oding\x18\x02 \x01(\x0b\x32\x15.beamstep.v1.Decoding\x12\r\n\x05valid\x18\x03 \x01(\x08\"+\n\x08Triangle\x12\t\n\x01\x61\x18\x01 \x01(\x05\x12\t\n\x01\x62\x18\x02 \x01(\x05\x12\t\n\x01\x63\x18\x03 \x01(\x05\"\x8a\x01\n\x0f\x46indTourRequest\x12\"\n\x06points\x18\x01 \x03(\x0b\x32\x12.beamstep.v1.Point\x12\r\n\x05model\x18\x02 \x01(\t\x12\x15\n\rmodel_version\x18\x03 \x01(\t\x12-\n\x07options\x18\x04 \x01(\x0b\x32\x1c.beamstep.v1.DecodingOptions\"\xb0\x01\n\x10\x46indTourResponse\x12/\n\nhypotheses\x18\x01 \x03(\x0b\x32\x1b.beamstep.v1.TourHypothesis\x12*\n\x05model\x18\x02 \x01(\x0b\x32\x1b.beamstep.v1.ModelReference\x12%\n\x07timings\x18\x03 \x01(\x0b\x32\x14.beamstep.v1.Timings\x12\x18\n\x10\x64\x65\x61\x64line_reached\x18\x04 \x01(\x08\"o\n\x0eTourHypothesis\x12\x15\n\rpoint_indices\x18\x01 \x03(\x05\x12\'\n\x08\x64\x65\x63oding\x18\x02 \x01(\x0b\x32\x15.beamstep.v1.Decoding\x12\r\n\x05valid\x18\x03 \x01(\x08\x12\x0e\n\x06length\x18\x04 \x01(\x01\"\xd4\x01\n!PointingServiceScoreTargetRequest\x12\"\n\x06points\x18\x01 \x03(\x0b\x32\x12.beamstep.v1.Point\x12\x1f\n\x04task\x18\x02 \x01(\x0e\x32\x11.beamstep.v1.Task\x12\x15\n\rpoint_indices\x18\x03 \x03(\x05\x12\r\n\x05model\x18\x04 \x01(\t\x12\x15\n\rmodel_version\x18\x05 \x01(\t\x12-\n\x07options\x18\x06 \x01(\x0b\x32\x1c.beamstep.v1.DecodingOptions\"\xa0\x01\n\"PointingServiceScoreTargetResponse\x12\'\n\x08\x64\x65\x63oding\x18\x01 \x01(\x0b\x32\x15.beamstep.v1.Decoding\x12*\n\x05model\x18\x02 \x01(\x0b\x32\x1b.beamstep.v1.ModelReference\x12%\n\x07timings\x18\x03 \x01(\x0b\x32\x14.beamstep.v1.Timings2\xa1\x03\n\x0fPointingService\x12Y\n\x0e\x46indConvexHull\x12\".beamstep.v1.FindConvexHullRequest\x1a#.beamstep.v1.FindConvexHullResponse\x12z\n\x19\x46indDelaunayTriangulation\x12-.beamstep.v1.FindDelaunayTriangulationRequest\x1a..beamstep.v1.FindDelaunayTriangulationResponse\x12G\n\x08\x46indTour\x12\x1c.beamstep.v1.FindTourRequest\x1a\x1d.beamstep.v1.FindTourResponse\x12n\n\x0bScoreTarget\x12..beamstep.v1.PointingServiceScoreTargetRequest\x1a/.beamstep.v1.PointingServiceScoreTargetResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x62\x65\x61mstep/v1/pointing.proto\x12\x0b\x62\x65\x61mstep.v1\x1a\x1a\x62\x65\x61mstep/v1/decoding.proto\x1a\x17\x62\x65\x61mstep/v1/model.proto\"\x1d\n\x05Point\x12\t\n\x01x\x18\x01 \x01(\x01\x12\t\n\x01y\x18\x02 \x01(\x01\"\xc9\x01\n\x15\x46indConvexHullRequest\x12\"\n\x06points\x18\x01 \x03(\x0b\x32\x12.beamstep.v1.Point\x12\r\n\x05model\x18\x02 \x01(\t\x12\x15\n\rmodel_version\x18\x03 \x01(\t\x12-\n\x07options\x18\x04 \x01(\x0b\x32\x1c.beamstep.v1.DecodingOptions\x12#\n\x06repair\x18\x05 \x01(\x0e\x32\x13.beamstep.v1.Repair\x12\x12\n\nsymmetries\x18\x06 \x01(\x05\"\xbc\x01\n\x16\x46indConvexHullResponse\x12\x35\n\nhypotheses\x18\x01 \x03(\x0b\x32!.beamstep.v1.ConvexHullHypothesis\x12*\n\x05model\x18\x02 \x01(\x0b\x32\x1b.beamstep.v1.ModelReference\x12%\n\x07timings\x18\x03 \x01(\x0b\x32\x14.beamstep.v1.Timings\x12\x18\n\x10\x64\x65\x61\x64line_reached\x18\x04 \x01(\x08\"\xeb\x01\n\x14\x43onvexHullHypothesis\x12\x15\n\rpoint_indices\x18\x01 \x03(\x05\x12\'\n\x08\x64\x65\x63oding\x18\x02 \x01(\x0b\x32\x15.beamstep.v1.Decoding\x12\r\n\x05valid\x18\x03 \x01(\x08\x12\x0c\n\x04\x61rea\x18\x04 \x01(\x01\x12\r\n\x05\x65xact\x18\x05 \x01(\x08\x12\x15\n\rarea_coverage\x18\x06 \x01(\x01\x12\x32\n\x0erepair_outcome\x18\x07 \x01(\x0e\x32\x1a.beamstep.v1.RepairOutcome\x12\x1c\n\x14\x63hanged_corner_count\x18\x08 \x01(\x05\"\xd4\x01\n FindDelaunayTriangulationRequest\x12\"\n\x06points\x18\x01 \x03(\x0b\x32\x12.beamstep.v1.Point\x12\r\n\x05model\x18\x02 \x01(\t\x12\x15\n\rmodel_version\x18\x03 \x01(\t\x12-\n\x07options\x18\x04 \x01(\x0b\x32\x1c.beamstep.v1.DecodingOptions\x12#\n\x06repair\x18\x05 \x01(\x0e\x32\x13.beamstep.v1.Repair\x12\x12\n\nsymmetries\x18\x06 \x01(\x05\"\xd2\x01\n!FindDelaunayTriangulationResponse\x12@\n\nhypotheses\x18\x01 \x03(\x0b\x32,.beamstep.v1.DelaunayTriangulationHypothesis\x12*\n\x05model\x18\x02 \x01(\x0b\x32\x1b.beamstep.v1.ModelReference\x12%\n\x07timings\x18\x03 \x01(\x0b\x32\x14.beamstep.v1.Timings\x12\x18\n\x10\x64\x65\x61\x64line_reached\x18\x04 \x01(\x08\"\x81\x02\n\x1f\x44\x65launayTriangulationHypothesis\x12(\n\ttriangles\x18\x01 \x03(\x0b\x32\x15.beamstep.v1.Triangle\x12\'\n\x08\x64\x65\x63oding\x18\x02 \x01(\x0b\x32\x15.beamstep.v1.Decoding\x12\r\n\x05valid\x18\x03 \x01(\x08\x12\r\n\x05\x65xact\x18\x04 \x01(\x08\x12\x19\n\x11triangle_coverage\x18\x05 \x01(\x01\x12\x32\n\x0erepair_outcome\x18\x06 \x01(\x0e\x32\x1a.beamstep.v1.RepairOutcome\x12\x1e\n\x16\x63hanged_triangle_count\x18\x07 \x01(\x05\"+\n\x08Triangle\x12\t\n\x01\x61\x18\x01 \x01(\x05\x12\t\n\x01\x62\x18\x02 \x01(\x05\x12\t\n\x01\x63\x18\x03 \x01(\x05\"\xc3\x01\n\x0f\x46indTourRequest\x12\"\n\x06points\x18\x01 \x03(\x0b\x32\x12.beamstep.v1.Point\x12\r\n\x05model\x18\x02 \x01(\t\x12\x15\n\rmodel_version\x18\x03 \x01(\t\x12-\n\x07options\x18\x04 \x01(\x0b\x32\x1c.beamstep.v1.DecodingOptions\x12#\n\x06repair\x18\x05 \x01(\x0e\x32\x13.beamstep.v1.Repair\x12\x12\n\nsymmetries\x18\x06 \x01(\x05\"\xb0\x01\n\x10\x46indTourResponse\x12/\n\nhypotheses\x18\x01 \x03(\x0b\x32\x1b.beamstep.v1.TourHypothesis\x12*\n\x05model\x18\x02 \x01(\x0b\x32\x1b.beamstep.v1.ModelReference\x12%\n\x07timings\x18\x03 \x01(\x0b\x32\x14.beamstep.v1.Timings\x12\x18\n\x10\x64\x65\x61\x64line_reached\x18\x04 \x01(\x08\"\xdc\x01\n\x0eTourHypothesis\x12\x15\n\rpoint_indices\x18\x01 \x03(\x05\x12\'\n\x08\x64\x65\x63oding\x18\x02 \x01(\x0b\x32\x15.beamstep.v1.Decoding\x12\r\n\x05valid\x18\x03 \x01(\x08\x12\x0e\n\x06length\x18\x04 \x01(\x01\x12\x1b\n\x13length_over_two_opt\x18\x05 \x01(\x01\x12\x32\n\x0erepair_outcome\x18\x06 \x01(\x0e\x32\x1a.beamstep.v1.RepairOutcome\x12\x1a\n\x12\x63hanged_edge_count\x18\x07 \x01(\x05\"\xd4\x01\n!PointingServiceScoreTargetRequest\x12\"\n\x06points\x18\x01 \x03(\x0b\x32\x12.beamstep.v1.Point\x12\x1f\n\x04task\x18\x02 \x01(\x0e\x32\x11.beamstep.v1.Task\x12\x15\n\rpoint_indices\x18\x03 \x03(\x05\x12\r\n\x05model\x18\x04 \x01(\t\x12\x15\n\rmodel_version\x18\x05 \x01(\t\x12-\n\x07options\x18\x06 \x01(\x0b\x32\x1c.beamstep.v1.DecodingOptions\"\xa0\x01\n\"PointingServiceScoreTargetResponse\x12\'\n\x08\x64\x65\x63oding\x18\x01 \x01(\x0b\x32\x15.beamstep.v1.Decoding\x12*\n\x05model\x18\x02 \x01(\x0b\x32\x1b.beamstep.v1.ModelReference\x12%\n\x07timings\x18\x03 \x01(\x0b\x32\x14.beamstep.v1.Timings*A\n\x06Repair\x12\x16\n\x12REPAIR_UNSPECIFIED\x10\x00\x12\x0f\n\x0bREPAIR_NONE\x10\x01\x12\x0e\n\nREPAIR_FIX\x10\x02*k\n\rRepairOutcome\x12\x1e\n\x1aREPAIR_OUTCOME_UNSPECIFIED\x10\x00\x12\x1d\n\x19REPAIR_OUTCOME_NOT_NEEDED\x10\x01\x12\x1b\n\x17REPAIR_OUTCOME_REPAIRED\x10\x02\x32\xa1\x03\n\x0fPointingService\x12Y\n\x0e\x46indConvexHull\x12\".beamstep.v1.FindConvexHullRequest\x1a#.beamstep.v1.FindConvexHullResponse\x12z\n\x19\x46indDelaunayTriangulation\x12-.beamstep.v1.FindDelaunayTriangulationRequest\x1a..beamstep.v1.FindDelaunayTriangulationResponse\x12G\n\x08\x46indTour\x12\x1c.beamstep.v1.FindTourRequest\x1a\x1d.beamstep.v1.FindTourResponse\x12n\n\x0bScoreTarget\x12..beamstep.v1.PointingServiceScoreTargetRequest\x1a/.beamstep.v1.PointingServiceScoreTargetResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'beamstep.v1.pointing_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_REPAIR']._serialized_start=2471
+  _globals['_REPAIR']._serialized_end=2536
+  _globals['_REPAIROUTCOME']._serialized_start=2538
+  _globals['_REPAIROUTCOME']._serialized_end=2645
   _globals['_POINT']._serialized_start=96
   _globals['_POINT']._serialized_end=125
   _globals['_FINDCONVEXHULLREQUEST']._serialized_start=128
-  _globals['_FINDCONVEXHULLREQUEST']._serialized_end=272
-  _globals['_FINDCONVEXHULLRESPONSE']._serialized_start=275
-  _globals['_FINDCONVEXHULLRESPONSE']._serialized_end=463
-  _globals['_CONVEXHULLHYPOTHESIS']._serialized_start=465
-  _globals['_CONVEXHULLHYPOTHESIS']._serialized_end=580
-  _globals['_FINDDELAUNAYTRIANGULATIONREQUEST']._serialized_start=583
-  _globals['_FINDDELAUNAYTRIANGULATIONREQUEST']._serialized_end=738
-  _globals['_FINDDELAUNAYTRIANGULATIONRESPONSE']._serialized_start=741
-  _globals['_FINDDELAUNAYTRIANGULATIONRESPONSE']._serialized_end=951
-  _globals['_DELAUNAYTRIANGULATIONHYPOTHESIS']._serialized_start=954
-  _globals['_DELAUNAYTRIANGULATIONHYPOTHESIS']._serialized_end=1085
-  _globals['_TRIANGLE']._serialized_start=1087
-  _globals['_TRIANGLE']._serialized_end=1130
-  _globals['_FINDTOURREQUEST']._serialized_start=1133
-  _globals['_FINDTOURREQUEST']._serialized_end=1271
-  _globals['_FINDTOURRESPONSE']._serialized_start=1274
-  _globals['_FINDTOURRESPONSE']._serialized_end=1450
-  _globals['_TOURHYPOTHESIS']._serialized_start=1452
-  _globals['_TOURHYPOTHESIS']._serialized_end=1563
-  _globals['_POINTINGSERVICESCORETARGETREQUEST']._serialized_start=1566
-  _globals['_POINTINGSERVICESCORETARGETREQUEST']._serialized_end=1778
-  _globals['_POINTINGSERVICESCORETARGETRESPONSE']._serialized_start=1781
-  _globals['_POINTINGSERVICESCORETARGETRESPONSE']._serialized_end=1941
-  _globals['_POINTINGSERVICE']._serialized_start=1944
-  _globals['_POINTINGSERVICE']._serialized_end=2361
+  _globals['_FINDCONVEXHULLREQUEST']._serialized_end=329
+  _globals['_FINDCONVEXHULLRESPONSE']._serialized_start=332
+  _globals['_FINDCONVEXHULLRESPONSE']._serialized_end=520
+  _globals['_CONVEXHULLHYPOTHESIS']._serialized_start=523
+  _globals['_CONVEXHULLHYPOTHESIS']._serialized_end=758
+  _globals['_FINDDELAUNAYTRIANGULATIONREQUEST']._serialized_start=761
+  _globals['_FINDDELAUNAYTRIANGULATIONREQUEST']._serialized_end=973
+  _globals['_FINDDELAUNAYTRIANGULATIONRESPONSE']._serialized_start=976
+  _globals['_FINDDELAUNAYTRIANGULATIONRESPONSE']._serialized_end=1186
+  _globals['_DELAUNAYTRIANGULATIONHYPOTHESIS']._serialized_start=1189
+  _globals['_DELAUNAYTRIANGULATIONHYPOTHESIS']._serialized_end=1446
+  _globals['_TRIANGLE']._serialized_start=1448
+  _globals['_TRIANGLE']._serialized_end=1491
+  _globals['_FINDTOURREQUEST']._serialized_start=1494
+  _globals['_FINDTOURREQUEST']._serialized_end=1689
+  _globals['_FINDTOURRESPONSE']._serialized_start=1692
+  _globals['_FINDTOURRESPONSE']._serialized_end=1868
+  _globals['_TOURHYPOTHESIS']._serialized_start=1871
+  _globals['_TOURHYPOTHESIS']._serialized_end=2091
+  _globals['_POINTINGSERVICESCORETARGETREQUEST']._serialized_start=2094
+  _globals['_POINTINGSERVICESCORETARGETREQUEST']._serialized_end=2306
+  _globals['_POINTINGSERVICESCORETARGETRESPONSE']._serialized_start=2309
+  _globals['_POINTINGSERVICESCORETARGETRESPONSE']._serialized_end=2469
+  _globals['_POINTINGSERVICE']._serialized_start=2648
+  _globals['_POINTINGSERVICE']._serialized_end=3065
 # @@protoc_insertion_point(module_scope)

@@ -181,6 +181,18 @@ class Backend:
         )
         return await _answer(ticket)
 
+    async def decode_all(self, every: Sequence[Asked[AnyTask, AnySource]], context: Context) -> tuple[Decoded, ...]:
+        """Search for several answers at once, as one request's symmetries do; when one fails, none goes on. See `decode`."""
+        if len(every) == 1:
+            return (await self.decode(every[0], context),)
+        running = [asyncio.ensure_future(self.decode(asked, context)) for asked in every]
+        try:
+            return tuple(await asyncio.gather(*running))
+        finally:
+            for one in running:
+                one.cancel()  # means nothing to one that is over
+            await asyncio.gather(*running, return_exceptions=True)
+
     async def stream(
         self, asked: Asked[AnyTask, AnySource], context: Context
     ) -> AsyncGenerator[Progress | Decoded, None]:

@@ -1,6 +1,7 @@
 """What every answer shares, between the engine's words and the protos'."""
 
 import time
+from collections.abc import Sequence
 from typing import Any, Final, Protocol
 
 from google.protobuf.duration_pb2 import Duration
@@ -102,6 +103,11 @@ def timings_of(decoded: Decoded, arrived: float) -> decoding_pb2.Timings:
         total_time=_duration(time.monotonic() - arrived),
         step_count=decoded.step_count,
     )
+
+
+def slowest(every: Sequence[Decoded]) -> Decoded:
+    """Return the answer, of several searched for at once, that came last: its timings are those of all."""
+    return max(every, key=lambda decoded: decoded.queue_s + decoded.encode_s + decoded.decode_s)
 
 
 def _sampling(sampling: decoding_pb2.Sampling) -> RequestedSampling:

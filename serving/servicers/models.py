@@ -5,7 +5,7 @@ from typing import Final
 from beamstep.v1 import decoding_pb2, model_pb2
 from beamstep.v1.model_pb2_grpc import ModelServiceServicer
 from serving.errors import InvalidRequest
-from serving.manifest import DecodingDefaults, Manifest, Precision, TaskName
+from serving.manifest import TEXT_TARGETS, DecodingDefaults, Manifest, Precision, TaskName
 from serving.precision import choose_precision
 from serving.registry import Registry
 from serving.servicers.backend import Context
@@ -67,6 +67,7 @@ class ModelServicer(ModelServiceServicer):
             quality=[model_pb2.QualityFigure(**figure.model_dump()) for figure in manifest.quality],
             provenance=_provenance(manifest),
             certificates=map(certificate_message, manifest.certificates),
+            default_symmetries=0 if manifest.task in TEXT_TARGETS else manifest.defaults.symmetries,
         )
 
 

@@ -1,30 +1,71 @@
-"""PointingService on the engine; every answer is checked before it is sent."""
+"""PointingService on the engine; every answer is judged before it is sent, and repaired where the request wants it."""
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Final, TypeVar
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Generic, TypeVar
 
-from beamstep.v1 import decoding_pb2, model_pb2, pointing_pb2
+from beamstep.v1 import model_pb2, pointing_pb2
 from beamstep.v1.pointing_pb2_grpc import PointingServiceServicer
 from serving.decoding.hypothesis import Hypothesis
 from serving.errors import InvalidRequest
 from serving.request import Decoded
 from serving.servicers.backend import Asked, Backend, Context, Models, check_no_deadline_rule, returns_best
-from serving.servicers.messages import decoding_of, reference_of, requested_options, timings_of
+from serving.servicers.messages import decoding_of, reference_of, requested_options, slowest, timings_of
 from serving.tasks import geometry
+from serving.tasks.options import RequestedOptions
 from serving.tasks.pointing import ConvexHull, Delaunay, Pointing, PointSource, Tour
+from serving.tasks.verification import HullJudge, Repair, Repaired, TourJudge, TriangulationJudge
 
-AnyPointing = TypeVar("AnyPointing", bound=Pointing)
-AnyHypothesis = TypeVar("AnyHypothesis")
+AnyPointing = TypeVar("AnyPointing", bound=Pointing[Any])
 Request = (
     pointing_pb2.FindConvexHullRequest | pointing_pb2.FindDelaunayTriangulationRequest | pointing_pb2.FindTourRequest
 )
-SCORED: Final[Mapping[int, type[Pointing]]] = {
+SCORED: Final[Mapping[int, type[Pointing[Any]]]] = {
     model_pb2.TASK_CONVEX_HULL: ConvexHull,
     model_pb2.TASK_DELAUNAY: Delaunay,
     model_pb2.TASK_TOUR: Tour,
 }
+REPAIRS: Final = {
+    pointing_pb2.REPAIR_UNSPECIFIED: Repair.NONE,
+    pointing_pb2.REPAIR_NONE: Repair.NONE,
+    pointing_pb2.REPAIR_FIX: Repair.FIX,
+}
+
+
+@dataclass(frozen=True)
+class Searched(Generic[AnyPointing]):
+    """What the engine found for one request.
+
+    Attributes:
+        task: of the model that the request names.
+        requested: its options.
+        repair: what to do with answers that are not right.
+        seed: what they were drawn with, if they were.
+        found: the hypotheses of each symmetry.
+        last: the one of these searches that was over last.
+        deadline_reached: whether the deadline came before one of them was over.
+    """
+
+    task: AnyPointing
+    requested: RequestedOptions
+    repair: Repair
+    seed: int | None
+    found: Sequence[tuple[PointSource, Sequence[Hypothesis]]]
+    last: Decoded
+    deadline_reached: bool
+
+    @property
+    def points(self) -> geometry.Points:
+        """Return the points as the request has them, (P, 2)."""
+        return self.found[0][0].points
+
+    def outcome(self, repaired: Repaired | None) -> pointing_pb2.RepairOutcome:
+        """Say what was done to an answer."""
+        if self.repair is Repair.NONE:
+            return pointing_pb2.REPAIR_OUTCOME_UNSPECIFIED
+        return pointing_pb2.REPAIR_OUTCOME_NOT_NEEDED if repaired is None else pointing_pb2.REPAIR_OUTCOME_REPAIRED
 
 
 class PointingServicer(PointingServiceServicer):
@@ -38,12 +79,13 @@ class PointingServicer(PointingServiceServicer):
     ) -> pointing_pb2.FindConvexHullResponse:
         """Find a convex hull."""
         arrived = time.monotonic()
-        asked, decoded = await self._search(ConvexHull, request, context)
+        searched = await self._search(ConvexHull, request, context)
         return pointing_pb2.FindConvexHullResponse(
-            hypotheses=await _checked(_hull, asked, decoded),
-            model=reference_of(asked.task.bundle),
-            timings=timings_of(decoded, arrived),
-            deadline_reached=decoded.deadline_reached,
+            # Beside the event loop, as in the other calls: judging takes up to tens of milliseconds.
+            hypotheses=await asyncio.to_thread(_hulls, searched),
+            model=reference_of(searched.task.bundle),
+            timings=timings_of(searched.last, arrived),
+            deadline_reached=searched.deadline_reached,
         )
 
     async def FindDelaunayTriangulation(
@@ -51,23 +93,23 @@ class PointingServicer(PointingServiceServicer):
     ) -> pointing_pb2.FindDelaunayTriangulationResponse:
         """Find a Delaunay triangulation."""
         arrived = time.monotonic()
-        asked, decoded = await self._search(Delaunay, request, context)
+        searched = await self._search(Delaunay, request, context)
         return pointing_pb2.FindDelaunayTriangulationResponse(
-            hypotheses=await _checked(_triangulation, asked, decoded),
-            model=reference_of(asked.task.bundle),
-            timings=timings_of(decoded, arrived),
-            deadline_reached=decoded.deadline_reached,
+            hypotheses=await asyncio.to_thread(_triangulations, searched),
+            model=reference_of(searched.task.bundle),
+            timings=timings_of(searched.last, arrived),
+            deadline_reached=searched.deadline_reached,
         )
 
     async def FindTour(self, request: pointing_pb2.FindTourRequest, context: Context) -> pointing_pb2.FindTourResponse:
         """Find a tour."""
         arrived = time.monotonic()
-        asked, decoded = await self._search(Tour, request, context)
+        searched = await self._search(Tour, request, context)
         return pointing_pb2.FindTourResponse(
-            hypotheses=await _checked(_tour, asked, decoded),
-            model=reference_of(asked.task.bundle),
-            timings=timings_of(decoded, arrived),
-            deadline_reached=decoded.deadline_reached,
+            hypotheses=await asyncio.to_thread(_tours, searched),
+            model=reference_of(searched.task.bundle),
+            timings=timings_of(searched.last, arrived),
+            deadline_reached=searched.deadline_reached,
         )
 
     async def ScoreTarget(
@@ -92,68 +134,91 @@ class PointingServicer(PointingServiceServicer):
             timings=timings_of(decoded, arrived),
         )
 
-    async def _search(
-        self, kind: type[AnyPointing], request: Request, context: Context
-    ) -> tuple[Asked[AnyPointing, PointSource], Decoded]:
+    async def _search(self, kind: type[AnyPointing], request: Request, context: Context) -> Searched[AnyPointing]:
         models = self._backend.models(kind, request)
-        sources = _sources(models, request.points)
-        plan = models.first.plan(requested_options(request), sources[0])
-        asked = Asked(models, sources, plan, returns_best(request))
-        return asked, await self._backend.decode(asked, context)
+        task, requested, return_best = models.first, requested_options(request), returns_best(request)
+        if request.repair not in REPAIRS:
+            raise InvalidRequest("repair", str(request.repair), ", ".join(pointing_pb2.Repair.keys()[1:]))
+        symmetries = task.symmetries(request.symmetries, requested)
+        sources = [_sources(models, request.points, symmetry) for symmetry in symmetries]
+        plans = task.plans(requested, [of_models[0] for of_models in sources])
+        asked = [Asked(models, of_models, plan, return_best) for of_models, plan in zip(sources, plans, strict=True)]
+        decoded = await self._backend.decode_all(asked, context)
+        return Searched(
+            task,
+            requested,
+            REPAIRS[request.repair],
+            asked[0].seed,
+            [(one.source, answer.hypotheses) for one, answer in zip(asked, decoded, strict=True)],
+            slowest(decoded),
+            any(answer.deadline_reached for answer in decoded),
+        )
 
 
-def _sources(models: Models[AnyPointing], points: Sequence[pointing_pb2.Point]) -> list[PointSource]:
-    """Return the points as each model reads them."""
+def _sources(models: Models[AnyPointing], points: Sequence[pointing_pb2.Point], symmetry: int = 0) -> list[PointSource]:
+    """Return the points as each model reads them, in one of their symmetries."""
     for task in models.tasks:
         task.check_count(len(points))  # a message has room for a million, which take a while to unpack
     coordinates = [(point.x, point.y) for point in points]
-    return [task.source(coordinates) for task in models.tasks]
+    return [task.source(coordinates, symmetry) for task in models.tasks]
 
 
-async def _checked(
-    check: Callable[[AnyPointing, geometry.Points, Hypothesis, decoding_pb2.Decoding], AnyHypothesis],
-    asked: Asked[AnyPointing, PointSource],
-    decoded: Decoded,
-) -> list[AnyHypothesis]:
-    """Check every hypothesis, beside the event loop: exact signs of 200 points in a row take a good part of a second."""
-    task, points = asked.task, asked.source.points
-    return await asyncio.to_thread(
-        lambda: [check(task, points, found, decoding_of(task, found, asked.seed)) for found in decoded.hypotheses]
-    )
+def _hulls(searched: Searched[ConvexHull]) -> list[pointing_pb2.ConvexHullHypothesis]:
+    judge = HullJudge(searched.points)
+    hypotheses = []
+    for found in searched.task.best(searched.found, searched.requested):
+        judged = judge.judge(found.answer, searched.repair)
+        hypothesis = pointing_pb2.ConvexHullHypothesis(
+            point_indices=judged.corners,
+            decoding=decoding_of(searched.task, found.hypothesis, searched.seed),
+            valid=judged.valid,
+            area=judged.area,
+            exact=judged.exact,
+            area_coverage=judged.area_coverage,
+            repair_outcome=searched.outcome(judged.repaired),
+            changed_corner_count=_changes(judged.repaired),
+        )
+        hypotheses.append(hypothesis)
+    return hypotheses
 
 
-def _hull(
-    task: ConvexHull, points: geometry.Points, found: Hypothesis, decoding: decoding_pb2.Decoding
-) -> pointing_pb2.ConvexHullHypothesis:
-    corners = task.indices(found)
-    valid = geometry.is_simple_polygon(points, corners)
-    return pointing_pb2.ConvexHullHypothesis(
-        point_indices=corners,
-        decoding=decoding,
-        valid=valid,
-        area=geometry.polygon_area(points, corners) if valid else 0.0,
-    )
+def _triangulations(searched: Searched[Delaunay]) -> list[pointing_pb2.DelaunayTriangulationHypothesis]:
+    judge = TriangulationJudge(searched.points)
+    hypotheses = []
+    for found in searched.task.best(searched.found, searched.requested):
+        judged = judge.judge(found.answer, searched.repair)
+        hypothesis = pointing_pb2.DelaunayTriangulationHypothesis(
+            triangles=[pointing_pb2.Triangle(a=a, b=b, c=c) for a, b, c in judged.triangles],
+            decoding=decoding_of(searched.task, found.hypothesis, searched.seed),
+            valid=judged.valid,
+            exact=judged.exact,
+            triangle_coverage=judged.triangle_coverage,
+            repair_outcome=searched.outcome(judged.repaired),
+            changed_triangle_count=_changes(judged.repaired),
+        )
+        hypotheses.append(hypothesis)
+    return hypotheses
 
 
-def _triangulation(
-    task: Delaunay, points: geometry.Points, found: Hypothesis, decoding: decoding_pb2.Decoding
-) -> pointing_pb2.DelaunayTriangulationHypothesis:
-    triangles = task.triangles(found)
-    return pointing_pb2.DelaunayTriangulationHypothesis(
-        triangles=[pointing_pb2.Triangle(a=a, b=b, c=c) for a, b, c in triangles],
-        decoding=decoding,
-        valid=geometry.is_triangulation(points, triangles),
-    )
+def _tours(searched: Searched[Tour]) -> list[pointing_pb2.TourHypothesis]:
+    judge = TourJudge(searched.points)
+    hypotheses = []
+    for found in searched.task.best(searched.found, searched.requested):
+        judged = judge.judge(found.answer, searched.repair)
+        hypothesis = pointing_pb2.TourHypothesis(
+            point_indices=judged.order,
+            decoding=decoding_of(searched.task, found.hypothesis, searched.seed),
+            valid=judged.valid,
+            length=judged.length,
+            length_over_two_opt=judged.length_over_two_opt,
+            repair_outcome=searched.outcome(judged.repaired),
+            changed_edge_count=_changes(judged.repaired),
+        )
+        hypotheses.append(hypothesis)
+    if searched.repair is Repair.FIX:
+        hypotheses.sort(key=lambda hypothesis: hypothesis.length)
+    return hypotheses
 
 
-def _tour(
-    task: Tour, points: geometry.Points, found: Hypothesis, decoding: decoding_pb2.Decoding
-) -> pointing_pb2.TourHypothesis:
-    order = task.indices(found)
-    valid = geometry.is_permutation(order, len(points))
-    return pointing_pb2.TourHypothesis(
-        point_indices=order,
-        decoding=decoding,
-        valid=valid,
-        length=geometry.tour_length(points, order) if valid else 0.0,
-    )
+def _changes(repaired: Repaired | None) -> int:
+    return 0 if repaired is None else repaired.changes

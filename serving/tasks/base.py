@@ -85,11 +85,15 @@ class Task(ABC):
         check_tokens("target_prefix_tokens", requested.target_prefix_tokens, vocabulary_size, vocabulary)
         wording = Wording(prefix, self._required(requested))
         options = resolve_options(requested, self.bundle.manifest, source.length, vocabulary_size, wording)
-        task_rules = [] if source.constraint is None else [source.constraint]
         wrong = first_banned(options.prefix, source.constraint)
         if wrong is not None:
             raise InvalidRequest(f"options.target_prefix_tokens[{wrong}]", str(options.prefix[wrong]), self.rule)
-        return Plan(options, all_of([*task_rules, *self._own_rules(requested, vocabulary_size)]))
+        return Plan(options, self.constraint(requested, source))
+
+    def constraint(self, requested: RequestedOptions, source: Source) -> Constraint | None:
+        """Return what the source and the request itself rule out; None where they leave everything."""
+        task_rules = [] if source.constraint is None else [source.constraint]
+        return all_of([*task_rules, *self._own_rules(requested, source.vocabulary_size)])
 
     def plan_score(self, requested: RequestedOptions, source: Source, target: Sequence[int]) -> Plan:
         """Check what a request that gives the whole answer, `target` without `eos`, asks for.

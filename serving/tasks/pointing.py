@@ -1,34 +1,54 @@
-"""Pointing: points to arrays, tokens to indices of points, and the check of what was pointed at."""
+"""Pointing: points to arrays, tokens to indices of points, and the best of what was found in several symmetries of the points."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final
+from abc import abstractmethod
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, Generic, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from serving.bundle import Bundle
 from serving.decoding.constraints import Constraint, HullConstraint, TourConstraint, TriangulationConstraint
-from serving.decoding.hypothesis import Hypothesis
+from serving.decoding.hypothesis import FinishReason, Hypothesis
 from serving.decoding.options import SpecialTokens
 from serving.errors import InvalidRequest
 from serving.manifest import Manifest
 from serving.tasks import geometry
-from serving.tasks.base import Source, Task, first_banned
+from serving.tasks.base import Plan, Source, Task, first_banned
+from serving.tasks.options import RequestedOptions
+from serving.tasks.symmetries import SYMMETRIES, mirrors, transformed
+from serving.tasks.tours import edge_set
 
 COORDINATE_LIMIT: Final = 1e150
 """Largest size of a coordinate: areas of larger ones would not fit into a float64."""
 LEAST_POINTS: Final = 3
 
+Named = TypeVar("Named")
+"""What an answer is a list of: indices of points, or triangles."""
+
 
 @dataclass(frozen=True)
 class PointSource(Source):
-    """A source that remembers its points (P, 2) float64, since the answer is checked against them."""
+    """A source that remembers its points, since the answer is checked against them.
+
+    Attributes:
+        points: (P, 2) float64, as the request has them.
+        symmetry: the one of `SYMMETRIES` in which the encoder gets them.
+    """
 
     points: NDArray[np.float64]
+    symmetry: int = 0
 
 
-class Pointing(Task):
+class Found(NamedTuple, Generic[Named]):
+    """One hypothesis, and what it says of the points as the request has them."""
+
+    hypothesis: Hypothesis
+    answer: list[Named]
+
+
+class Pointing(Task, Generic[Named]):
     """A set of points to some of its members in order."""
 
     def __init__(self, bundle: Bundle) -> None:
@@ -39,8 +59,8 @@ class Pointing(Task):
         self.first_position = vocabulary.first_position
         self.special = SpecialTokens(vocabulary.pad, vocabulary.bos, vocabulary.eos)
 
-    def source(self, points: Sequence[tuple[float, float]] | NDArray[np.float64]) -> PointSource:
-        """Return the encoder's input for (P, 2) points.
+    def source(self, points: Sequence[tuple[float, float]] | NDArray[np.float64], symmetry: int = 0) -> PointSource:
+        """Return the encoder's input for (P, 2) points, in one of `SYMMETRIES`.
 
         Raises:
             InvalidRequest: too few or too many points, a coordinate that is not finite or too large, or points in a
@@ -50,11 +70,78 @@ class Pointing(Task):
         coordinates = np.asarray(points, dtype=np.float64).reshape(-1, 2)
         _check_coordinates(coordinates)
         self.check_position(coordinates)
-        inputs = {"points": coordinates, "point_counts": np.array(len(coordinates), dtype=np.int64)}
-        count = len(coordinates)
-        return PointSource(
-            inputs, count, self.first_position + count, constraint_of(self.bundle.manifest, coordinates), coordinates
-        )
+        seen = transformed(coordinates, symmetry) if symmetry else coordinates
+        inputs = {"points": seen, "point_counts": np.array(len(seen), dtype=np.int64)}
+        count = len(seen)
+        constraint = constraint_of(self.bundle.manifest, seen)
+        return PointSource(inputs, count, self.first_position + count, constraint, coordinates, symmetry)
+
+    def symmetries(self, given: int, requested: RequestedOptions) -> tuple[int, ...]:
+        """Return the symmetries in which to decode.
+
+        Args:
+            given: how many the request asks for; 0 takes the model's default.
+            requested: the request's options; those that speak of the answer's order go with one symmetry alone.
+
+        Raises:
+            InvalidRequest: too many, or more than one with such options.
+        """
+        if not 0 <= given <= len(SYMMETRIES):
+            allowed = f"from 1 to {len(SYMMETRIES)}, or 0 for the model's default"
+            raise InvalidRequest("symmetries", str(given), allowed)
+        ordered = [
+            name for name in ("target_prefix_tokens", "target_prefix", "alternatives") if getattr(requested, name)
+        ]
+        if ordered and given > 1:
+            raise InvalidRequest("symmetries", str(given), f"1 together with options.{ordered[0]}")
+        return SYMMETRIES[: 1 if ordered else given or self.bundle.manifest.defaults.symmetries]
+
+    def plans(self, requested: RequestedOptions, sources: Sequence[PointSource]) -> list[Plan]:
+        """Return how to search for the answer, in each of one request's symmetries; see `plan`."""
+        first = self._widened(self.plan(requested, sources[0]))
+        return [first, *(Plan(first.options, self.constraint(requested, source)) for source in sources[1:])]
+
+    def best(
+        self, found: Sequence[tuple[PointSource, Sequence[Hypothesis]]], requested: RequestedOptions
+    ) -> list[Found[Named]]:
+        """Return as many hypotheses as the request asks for, best first, of all that its symmetries found.
+
+        Those that ended by themselves come first, then those with the best score; equal answers of several symmetries come once.
+        """
+        every = [
+            Found(hypothesis, self.answer(hypothesis, source))
+            for source, hypotheses in found
+            for hypothesis in hypotheses
+        ]
+        if self._sorts(len(found)):
+            points = found[0][0].points
+            every.sort(key=lambda one: (True, -one.hypothesis.score) if _cut(one) else (False, self._cost(one, points)))
+            if requested.sampling is None and not requested.alternatives:
+                distinct: dict[Hashable, Found[Named]] = {}
+                for one in every:
+                    distinct.setdefault(self._identity(one.answer), one)
+                every = list(distinct.values())
+        return every[: requested.hypothesis_count or 1]
+
+    @abstractmethod
+    def answer(self, hypothesis: Hypothesis, source: PointSource) -> list[Named]:
+        """Return what a hypothesis says of the points as the request has them."""
+
+    @abstractmethod
+    def _identity(self, answer: Sequence[Named]) -> Hashable:
+        """Return what two answers have in common that are the same in another order."""
+
+    def _widened(self, plan: Plan) -> Plan:
+        """Return the plan, made to find more than is answered where the best of more is better."""
+        return plan
+
+    def _sorts(self, symmetry_count: int) -> bool:
+        """Say whether hypotheses are put in order here; those of one search come in order."""
+        return symmetry_count > 1
+
+    def _cost(self, found: Found[Named], points: NDArray[np.float64]) -> float:  # noqa: ARG002 - a tour's is its length
+        """Return by what hypotheses that ended are put in order, least first."""
+        return -found.hypothesis.score
 
     def check_count(self, count: int) -> None:
         """Refuse fewer or more points than the model takes."""
@@ -98,13 +185,22 @@ class Pointing(Task):
         return ["</s>" if token == self.special.eos else str(token - self.first_position) for token in tokens]
 
 
-class ConvexHull(Pointing):
+class ConvexHull(Pointing[int]):
     """Points to the corners of their convex hull, counter-clockwise."""
 
     rule = "at least three points, none twice, of equal points the first"
 
+    def answer(self, hypothesis: Hypothesis, source: PointSource) -> list[int]:
+        """Return the corners, turned round where the model saw the points mirrored."""
+        corners = self.indices(hypothesis)
+        return corners[:1] + corners[:0:-1] if mirrors(source.symmetry) else corners
 
-class Delaunay(Pointing):
+    def _identity(self, answer: Sequence[int]) -> Hashable:
+        first = answer.index(min(answer)) if answer else 0
+        return tuple(answer[first:]) + tuple(answer[:first])
+
+
+class Delaunay(Pointing[geometry.Triangle]):
     """Points to the triangles of their Delaunay triangulation."""
 
     rule = "whole triangles of three different points each, none twice"
@@ -115,9 +211,20 @@ class Delaunay(Pointing):
         triples = zip(*(iter(corners),) * 3, strict=False)  # a search cut short may leave one or two corners over
         return [(min(triple), sorted(triple)[1], max(triple)) for triple in triples]
 
+    def answer(self, hypothesis: Hypothesis, source: PointSource) -> list[geometry.Triangle]:  # noqa: ARG002
+        """Return the triangles: no symmetry changes them."""
+        return self.triangles(hypothesis)
 
-class Tour(Pointing):
-    """Points to a short closed tour through all of them."""
+    def _identity(self, answer: Sequence[geometry.Triangle]) -> Hashable:
+        return frozenset(answer)
+
+
+class Tour(Pointing[int]):
+    """Points to a short closed tour through all of them.
+
+    What is asked for, the least length, is known here, and model scores only guess at it: so the shortest of all tours that were
+    found comes first, those of the whole beam, which a search for one answer has anyway, since all tours end in one step.
+    """
 
     rule = "every point once"
 
@@ -125,6 +232,25 @@ class Tour(Pointing):
         """Refuse points that are all equal: their tour has no length. Points on one line have one."""
         if geometry.all_equal(points):
             raise InvalidRequest("points", "all points equal", "at least two different points")
+
+    def answer(self, hypothesis: Hypothesis, source: PointSource) -> list[int]:  # noqa: ARG002
+        """Return the order of visit; whichever way round, the tour is the same."""
+        return self.indices(hypothesis)
+
+    def _identity(self, answer: Sequence[int]) -> Hashable:
+        return frozenset(edge_set(answer))
+
+    def _widened(self, plan: Plan) -> Plan:
+        options = plan.options
+        if options.sampling is not None or options.alternatives:
+            return plan
+        return Plan(replace(options, hypothesis_count=options.beam_size), plan.constraint)
+
+    def _sorts(self, symmetry_count: int) -> bool:  # noqa: ARG002
+        return True
+
+    def _cost(self, found: Found[int], points: NDArray[np.float64]) -> float:
+        return geometry.tour_length(points, found.answer)
 
 
 def constraint_of(manifest: Manifest, points: NDArray[np.float64]) -> Constraint:
@@ -142,6 +268,11 @@ def constraint_of(manifest: Manifest, points: NDArray[np.float64]) -> Constraint
             return TourConstraint(len(points), special)
         case text:
             raise AssertionError(f"{text} is no pointing task")
+
+
+def _cut(found: Found[Named]) -> bool:
+    """Say whether the search was over before the hypothesis was."""
+    return found.hypothesis.finish_reason is not FinishReason.END_OF_SEQUENCE
 
 
 def _check_coordinates(points: NDArray[np.float64]) -> None:

@@ -15,8 +15,9 @@ from PIL import Image
 
 from beamstep.client import Client
 from beamstep.errors import InvalidRequest, Overloaded, ServiceError, UnknownModel
-from beamstep.v1 import decoding_pb2, model_pb2, translation_pb2
+from beamstep.v1 import decoding_pb2, model_pb2, pointing_pb2, translation_pb2
 from beamstep.v1.decoding_pb2 import DecodingOptions
+from serving.tasks.tours import edge_set
 
 SQUARE = [(0.0, 0.0), (2.0, 0.0), (2.0, 2.0), (0.0, 2.0)]
 CENTRED = [*SQUARE, (1.0, 1.0)]
@@ -87,18 +88,20 @@ def test_a_hull_is_found_and_checked(client):
     best = client.find_convex_hull(CENTRED).hypotheses[0]
     assert list(best.point_indices) == [0, 1, 2, 3]
     assert best.valid
-    assert best.area == 4.0
+    assert best.exact
+    assert (best.area, best.area_coverage) == (4.0, 1.0)
+    assert best.repair_outcome == pointing_pb2.REPAIR_OUTCOME_UNSPECIFIED
     assert [token.piece for token in best.decoding.tokens] == ["0", "1", "2", "3", "</s>"]
 
 
 def test_answers_are_checked_beside_the_event_loop(client, monkeypatch):
     loops = []
 
-    def check(points, corners):
+    def compute(points):
         loops.append(asyncio._get_running_loop())
-        return True
+        return [0, 1, 2, 3]
 
-    monkeypatch.setattr("serving.tasks.geometry.is_simple_polygon", check)
+    monkeypatch.setattr("serving.tasks.verification.convex_hull", compute)
     assert client.find_convex_hull(CENTRED).hypotheses[0].valid
     assert loops == [None]
 
@@ -107,13 +110,55 @@ def test_a_hull_cut_short_is_not_called_valid(client):
     best = client.find_convex_hull(CENTRED, options=DecodingOptions(max_length=2)).hypotheses[0]
     assert best.decoding.finish_reason == decoding_pb2.FINISH_REASON_MAX_LENGTH
     assert not best.valid
+    assert not best.exact
     assert best.area == 0
+
+
+def test_a_hull_cut_short_is_repaired_where_the_request_allows(client):
+    options = DecodingOptions(max_length=2)
+    best = client.find_convex_hull(CENTRED, options=options, repair=pointing_pb2.REPAIR_FIX).hypotheses[0]
+    assert list(best.point_indices) == [0, 1, 2, 3]
+    assert (best.valid, best.exact, best.area, best.area_coverage) == (True, True, 4.0, 1.0)
+    assert best.repair_outcome == pointing_pb2.REPAIR_OUTCOME_REPAIRED
+    assert best.changed_corner_count == 2
+    assert len(best.decoding.tokens) == 2, "what the model said"
+    right = client.find_convex_hull(CENTRED, repair=pointing_pb2.REPAIR_FIX).hypotheses[0]
+    assert right.repair_outcome == pointing_pb2.REPAIR_OUTCOME_NOT_NEEDED
+    assert right.changed_corner_count == 0
+
+
+def test_triangulations_and_tours_are_repaired_too(client):
+    fix = {"repair": pointing_pb2.REPAIR_FIX, "options": DecodingOptions(max_length=3)}
+    triangulation = client.find_delaunay_triangulation(CENTRED, **fix).hypotheses[0]
+    assert triangulation.exact
+    assert triangulation.triangle_coverage == 1
+    assert len(triangulation.triangles) == 4
+    assert triangulation.changed_triangle_count > 0
+    tour = client.find_tour(SQUARE, **fix).hypotheses[0]
+    assert (tour.valid, tour.length, tour.length_over_two_opt) == (True, 8.0, 1.0)
+    assert tour.repair_outcome == pointing_pb2.REPAIR_OUTCOME_REPAIRED
+
+
+@pytest.mark.parametrize("symmetries", [1, 2, 8])
+def test_what_several_symmetries_find_is_answered_for_the_points_as_they_are(client, symmetries):
+    """The fake model takes points in their order, whichever way they lie, so hulls come mirrored from the mirrored half."""
+    options = DecodingOptions(beam_size=2, hypothesis_count=2)
+    hulls = client.find_convex_hull(CENTRED, options=options, symmetries=symmetries).hypotheses
+    scores = [found.decoding.score for found in hulls]
+    assert scores == sorted(scores, reverse=True)
+    tours = client.find_tour(CENTRED, options=options, symmetries=symmetries).hypotheses
+    assert [found.length for found in tours] == sorted(found.length for found in tours)
+    edges = {frozenset(edge_set(list(found.point_indices))) for found in tours}
+    assert len(edges) == len(tours), "each tour once"
+    assert client.find_delaunay_triangulation(SQUARE, symmetries=symmetries).hypotheses
 
 
 def test_a_triangulation_is_found_and_checked(client):
     best = client.find_delaunay_triangulation(SQUARE, options=DecodingOptions(max_length=6)).hypotheses[0]
     assert [(corner.a, corner.b, corner.c) for corner in best.triangles] == [(0, 1, 2), (0, 2, 3)]
     assert best.valid
+    assert best.exact
+    assert best.triangle_coverage == 1.0
 
 
 def test_a_tour_is_found_and_measured(client):
@@ -121,6 +166,7 @@ def test_a_tour_is_found_and_measured(client):
     assert sorted(best.point_indices) == [0, 1, 2, 3]
     assert best.valid
     assert best.length == 8.0
+    assert best.length_over_two_opt == 1.0
 
 
 def test_models_are_listed_by_name_latest_version_first_and_described(client):
