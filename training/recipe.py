@@ -46,12 +46,17 @@ class LengthRule(Config):
 
 
 class DecodingDefaults(Config):
-    """What a request gets where it asks for nothing."""
+    """What a request gets where it asks for nothing.
+
+    Attributes:
+        symmetries: of points alone: in how many of the eight symmetries of the square they are decoded.
+    """
 
     beam_size: int = Field(default=5, ge=1)
     length_penalty: float = Field(default=1.0, ge=0, le=5)
     min_length: int = Field(default=0, ge=0)
     max_length: LengthRule
+    symmetries: int = Field(default=1, ge=1, le=8)
 
 
 class DecodingLimits(Config):
