@@ -207,7 +207,7 @@ class PointerOutput(nn.Module):
 
     def forward(self, read: Tensor, memory: Memory) -> Tensor:
         """Return logits (R, T, 3 + S) of what is spoken from, (R, T, H)."""
-        keys = torch.cat([self.stop.expand(len(read), 1, -1), memory.memory], 1).unsqueeze(1)  # (R, 1, 1 + S, H)
+        keys = torch.cat([self.stop.expand(read.shape[0], 1, -1), memory.memory], 1).unsqueeze(1)  # (R, 1, 1 + S, H)
         with full_precision(read.device.type):
             scores = self.score.scores(read.float(), keys.float())
         stop, points = torch.split(scores, [1, memory.memory.shape[1]], 2)
