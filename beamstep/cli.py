@@ -11,22 +11,19 @@ import typer
 from rich.console import Console
 
 from beamstep.call_options import Connection, split_model, with_options
-from beamstep.failures import OTHER, failure, failures
+from beamstep.failures import BAD_INPUT, OTHER, failure, failures
+from beamstep.pictures.file import Over, check_picture
 from beamstep.points import BadPoints, Point, parse_points
-from beamstep.search_options import PointsCall, ScoreCall, SearchCall, TextCall
+from beamstep.search_options import AttentionCommand, PointsCall, ScoreCall, SearchCall, TextCall
 
 if TYPE_CHECKING:
-    from beamstep.v1.captioning_pb2 import CaptionImageResponse, StreamCaptionImageResponse
+    from beamstep.v1.captioning_pb2 import AttentionGrid, CaptionImageResponse, StreamCaptionImageResponse
+    from beamstep.v1.decoding_pb2 import Decoding
     from beamstep.v1.pointing_pb2 import FindConvexHullResponse, FindDelaunayTriangulationResponse, FindTourResponse
     from beamstep.v1.translation_pb2 import StreamTranslateTextResponse, TranslateTextResponse
 
-    Answer = (
-        TranslateTextResponse
-        | CaptionImageResponse
-        | FindConvexHullResponse
-        | FindDelaunayTriangulationResponse
-        | FindTourResponse
-    )
+    PointingAnswer = FindConvexHullResponse | FindDelaunayTriangulationResponse | FindTourResponse
+    Answer = TranslateTextResponse | CaptionImageResponse | PointingAnswer
     StreamMessage = TypeVar("StreamMessage", StreamTranslateTextResponse, StreamCaptionImageResponse)
 
 HANDED_OVER: Final = {
@@ -52,6 +49,13 @@ app = typer.Typer(
 
 PointsFile = Annotated[str, typer.Argument(metavar="FILE", help="CSV, or two numbers a line; - reads stdin.")]
 Svg = Annotated[Path | None, typer.Option(help="Draw the points and the best answer into this file.")]
+Picture = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="OUT.png",
+        help="Draw them, and in another colour what is wrong, as PNG, SVG or PDF; needs beamstep[pictures].",
+    ),
+]
 ImageFile = Annotated[Path, typer.Argument(metavar="FILE", help="A JPEG, PNG or WebP file.")]
 Stream = Annotated[
     bool,
@@ -79,7 +83,7 @@ def _beamstep(
     """Hold the options that stand before any command."""
 
 
-@app.command()
+@app.command(cls=AttentionCommand)
 @with_options(TextCall)
 def translate(
     text: Annotated[str, typer.Argument(help="The text; - translates stdin line by line.")],
@@ -90,6 +94,8 @@ def translate(
     from beamstep import rendering
 
     name, version = call.reference
+    if text == "-" and call.attention_picture:
+        raise failure(f"--attention: {call.attention} for many lines; allowed: a picture of one text", BAD_INPUT)
     with failures(call.address), call.client() as client:
         for line in _lines(text):
             if text == "-" and not line.strip():
@@ -105,10 +111,12 @@ def translate(
                 else:
                     found = [(hypothesis.text, hypothesis.decoding) for hypothesis in answer.hypotheses]
                     rendering.print_texts(Console(), found, answer.source_pieces)
+            for best in answer.hypotheses[:1]:
+                _draw_alignment(call, best.decoding, answer.source_pieces, best.text)
             _print_notes(call, answer)
 
 
-@app.command()
+@app.command(cls=AttentionCommand)
 @with_options(TextCall)
 def caption(image: ImageFile, call: TextCall, stream: Stream = False) -> None:
     """Say in words what an image shows."""
@@ -126,10 +134,12 @@ def caption(image: ImageFile, call: TextCall, stream: Stream = False) -> None:
             else:
                 found = [(hypothesis.caption, hypothesis.decoding) for hypothesis in answer.hypotheses]
                 rendering.print_texts(Console(), found, rendering.cell_names(answer.attention_grid))
+        for best in answer.hypotheses[:1]:
+            _draw_looks(call, image, best.decoding, answer.attention_grid, best.caption)
         _print_notes(call, answer)
 
 
-@app.command()
+@app.command(cls=AttentionCommand)
 @with_options(ScoreCall)
 def score(
     text: Annotated[str, typer.Argument(help="The text.")],
@@ -146,9 +156,10 @@ def score(
             rendering.print_json(answer)
         else:
             rendering.print_score(Console(), answer.decoding, answer.source_pieces)
+        _draw_alignment(call, answer.decoding, answer.source_pieces, target)
 
 
-@app.command()
+@app.command(cls=AttentionCommand)
 @with_options(ScoreCall)
 def score_caption(
     image: ImageFile, target: Annotated[str, typer.Argument(help="Its caption.")], call: ScoreCall
@@ -163,17 +174,18 @@ def score_caption(
             rendering.print_json(answer)
         else:
             rendering.print_score(Console(), answer.decoding, rendering.cell_names(answer.attention_grid))
+        _draw_looks(call, image, answer.decoding, answer.attention_grid, target)
 
 
-@app.command()
+@app.command(cls=AttentionCommand)
 @with_options(PointsCall)
-def hull(file: PointsFile, call: PointsCall, svg: Svg = None) -> None:
+def hull(file: PointsFile, call: PointsCall, svg: Svg = None, picture: Picture = None) -> None:
     """Find the convex hull of points."""
     from beamstep import rendering
 
     name, version = call.reference
     with failures(call.address), call.client() as client:
-        points = _read_points(file)
+        points = _read_points(file, picture)
         answer = client.find_convex_hull(
             points,
             model=name,
@@ -183,6 +195,7 @@ def hull(file: PointsFile, call: PointsCall, svg: Svg = None) -> None:
             symmetries=call.symmetries,
         )
         _draw(svg, points, [found.point_indices for found in answer.hypotheses[:1]], "Convex hull")
+        _draw_answer(call, picture, points, answer)
         if call.as_json:
             rendering.print_json(answer)
         else:
@@ -190,15 +203,15 @@ def hull(file: PointsFile, call: PointsCall, svg: Svg = None) -> None:
         _print_notes(call, answer)
 
 
-@app.command()
+@app.command(cls=AttentionCommand)
 @with_options(PointsCall)
-def tour(file: PointsFile, call: PointsCall, svg: Svg = None) -> None:
+def tour(file: PointsFile, call: PointsCall, svg: Svg = None, picture: Picture = None) -> None:
     """Find a short closed tour through points."""
     from beamstep import rendering
 
     name, version = call.reference
     with failures(call.address), call.client() as client:
-        points = _read_points(file)
+        points = _read_points(file, picture)
         answer = client.find_tour(
             points,
             model=name,
@@ -208,6 +221,7 @@ def tour(file: PointsFile, call: PointsCall, svg: Svg = None) -> None:
             symmetries=call.symmetries,
         )
         _draw(svg, points, [found.point_indices for found in answer.hypotheses[:1]], "Tour")
+        _draw_answer(call, picture, points, answer)
         if call.as_json:
             rendering.print_json(answer)
         else:
@@ -215,15 +229,15 @@ def tour(file: PointsFile, call: PointsCall, svg: Svg = None) -> None:
         _print_notes(call, answer)
 
 
-@app.command()
+@app.command(cls=AttentionCommand)
 @with_options(PointsCall)
-def triangulate(file: PointsFile, call: PointsCall, svg: Svg = None) -> None:
+def triangulate(file: PointsFile, call: PointsCall, svg: Svg = None, picture: Picture = None) -> None:
     """Find the Delaunay triangulation of points."""
     from beamstep import rendering
 
     name, version = call.reference
     with failures(call.address), call.client() as client:
-        points = _read_points(file)
+        points = _read_points(file, picture)
         answer = client.find_delaunay_triangulation(
             points,
             model=name,
@@ -234,6 +248,7 @@ def triangulate(file: PointsFile, call: PointsCall, svg: Svg = None) -> None:
         )
         triangles = [(corner.a, corner.b, corner.c) for found in answer.hypotheses[:1] for corner in found.triangles]
         _draw(svg, points, triangles, "Delaunay triangulation")
+        _draw_answer(call, picture, points, answer)
         if call.as_json:
             rendering.print_json(answer)
         else:
@@ -256,6 +271,25 @@ def models(
         else:
             listed = client.list_models()
             rendering.print_json(listed) if call.as_json else rendering.print_models(Console(), listed)
+
+
+@app.command()
+def curves(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders of `beamstep train`.")],
+    output: Annotated[Path, typer.Option(metavar="OUT.png", help="Write the picture here, as PNG, SVG or PDF.")],
+    over: Annotated[Over, typer.Option(help="What the curves run over.")] = Over.STEPS,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(help="A figure of metrics.jsonl. Repeatable; by default loss and token_accuracy."),
+    ] = None,
+) -> None:
+    """Draw the learning curves of runs; needs beamstep[pictures]."""
+    with failures(""):
+        check_picture(output)
+        from beamstep.pictures.curves import draw_curves, read_curves
+        from beamstep.pictures.style import write
+
+        write(draw_curves(read_curves(runs), metric or ["loss", "token_accuracy"], over), output)
 
 
 def _print_stream(call: TextCall, messages: "Generator[StreamMessage, None, None]") -> "StreamMessage":
@@ -285,7 +319,10 @@ def _lines(text: str) -> Iterator[str]:
     return (line.rstrip("\r\n") for line in sys.stdin) if text == "-" else iter([text])
 
 
-def _read_points(file: str) -> list[Point]:
+def _read_points(file: str, picture: Path | None) -> list[Point]:
+    """Read points, once it is certain that the picture of what is found can be written."""
+    if picture is not None:
+        check_picture(picture)
     text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
     try:
         return parse_points(text)
@@ -298,6 +335,31 @@ def _draw(svg: Path | None, points: Sequence[Point], polygons: Sequence[Sequence
 
     if svg is not None:
         svg.write_text(draw(points, polygons, title), encoding="utf-8")
+
+
+def _draw_alignment(call: ScoreCall, decoding: "Decoding", source: Sequence[str], title: str) -> None:
+    if call.attention_picture is not None:
+        from beamstep.pictures.answers import picture_alignment
+
+        picture_alignment(call.attention_picture, decoding, source, title)
+
+
+def _draw_looks(call: ScoreCall, image: Path, decoding: "Decoding", grid: "AttentionGrid", title: str) -> None:
+    if call.attention_picture is not None:
+        from beamstep.pictures.answers import picture_looks
+
+        picture_looks(call.attention_picture, image, decoding, grid, title)
+
+
+def _draw_answer(call: ScoreCall, picture: Path | None, points: Sequence[Point], answer: "PointingAnswer") -> None:
+    if picture is not None:
+        from beamstep.pictures.answers import picture_points
+
+        picture_points(picture, points, answer)
+    if call.attention_picture is not None:
+        from beamstep.pictures.answers import picture_pointers
+
+        picture_pointers(call.attention_picture, points, answer)
 
 
 def _hand_over(entry: EntryPoint) -> Callable[[typer.Context], None]:

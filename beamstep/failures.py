@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from beamstep.pictures.file import BadPicture, NoPictures
 from beamstep.points import BadPoints
 
 OTHER: Final = 1
@@ -33,14 +34,14 @@ def failures(address: str) -> Iterator[None]:
         if error.filename is None:
             raise failure(f"cannot write the output: {error.strerror}", OTHER) from None
         raise failure(f"{error.filename}: {error.strerror}", BAD_INPUT) from None
-    except (InvalidRequest, UnknownModel, BadPoints) as error:
+    except (InvalidRequest, UnknownModel, BadPoints, BadPicture) as error:
         raise failure(str(error), BAD_INPUT) from None
     except Unavailable as error:
         raise failure(f"no server is ready at {address}: {error}", UNREACHABLE) from None
     except Overloaded as error:
         wait = "" if error.retry_after_s is None else f" (there may be room in {error.retry_after_s:.2g} s)"
         raise failure(f"{error}{wait}", OTHER) from None
-    except ServiceError as error:
+    except (ServiceError, NoPictures) as error:
         raise failure(str(error), OTHER) from None
 
 

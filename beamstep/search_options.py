@@ -6,13 +6,17 @@ Here a value need only fit into the message; what is in range is for the server 
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
+from typer.core import TyperCommand
 
 from beamstep.call_options import Connection, split_model
+from beamstep.pictures.file import check_picture, is_picture
 
 if TYPE_CHECKING:
+    from beamstep.client import Client
     from beamstep.v1 import pointing_pb2
     from beamstep.v1.decoding_pb2 import DecodingOptions
 
@@ -78,6 +82,18 @@ def integer(bits: int) -> Callable[[str], int]:
     return read
 
 
+class AttentionCommand(TyperCommand):
+    """A command whose --attention takes a value only where a picture's name follows, so that no text or file is taken for one."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Give a bare --attention the empty value."""
+        before = args[: args.index("--")] if "--" in args else args
+        for place, argument in enumerate(before):
+            if argument == "--attention" and not any(map(is_picture, before[place + 1 : place + 2])):
+                args = [*args[:place], "--attention=", *args[place + 1 :]]
+        return super().parse_args(ctx, args)
+
+
 def _option(panel: str, text: str, *names: str, metavar: str | None = None) -> Any:
     return typer.Option(*names, help=text, metavar=metavar, rich_help_panel=panel)
 
@@ -94,8 +110,14 @@ class ScoreCall(Connection):
         str, typer.Option(help="NAME or NAME/VERSION; by default the server's first model for the task.")
     ] = ""
     attention: Annotated[
-        bool, typer.Option("--attention", help="Show what each token looked at; with --json all of its weights.")
-    ] = False
+        str | None,
+        typer.Option(
+            "--attention",
+            metavar="[OUT.png]",
+            help="Show what each token looked at; with --json all of its weights. Behind it may stand the PNG, SVG or PDF to"
+            " draw them into, which needs beamstep[pictures].",
+        ),
+    ] = None
     length_penalty: Annotated[float | None, _option(SCORE, "Exponent of the length; 0 is off.")] = None
     length_normalization: Annotated[
         LengthNormalization | None,
@@ -121,13 +143,24 @@ class ScoreCall(Connection):
         return split_model(self.model)
 
     @property
+    def attention_picture(self) -> Path | None:
+        """Return the file to draw attention into; None where it is to be printed alone, or not wanted."""
+        return Path(self.attention) if self.attention else None
+
+    def client(self) -> "Client":
+        """Open a client, once it is certain that a picture of the answer can be written."""
+        if self.attention_picture is not None:
+            check_picture(self.attention_picture)
+        return super().client()
+
+    @property
     def decoding(self) -> "DecodingOptions":
         """Return the request's decoding options; what was not given takes the model's defaults."""
         from beamstep.v1.decoding_pb2 import DecodingOptions, EnsembleMember
 
         given = self.length_normalization
         return DecodingOptions(
-            include_attention=self.attention,
+            include_attention=self.attention is not None,
             length_penalty=self.length_penalty,
             length_normalization=given and f"LENGTH_NORMALIZATION_{given.name}",
             coverage_penalty=self.coverage_penalty,

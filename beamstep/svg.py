@@ -1,4 +1,7 @@
-"""A drawing of points and of what a model found among them, as SVG."""
+"""A drawing of points and of what a model found among them, as SVG: all that an install without extras can draw.
+
+`beamstep.pictures` (extra `pictures`) writes other formats too, and shows what is wrong.
+"""
 
 from collections.abc import Sequence
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
