@@ -12,20 +12,27 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from export.evaluation.captions import read_captions
-from export.evaluation.data_options import DataOptions, file_label
-from export.evaluation.evaluators import evaluate_captioning, evaluate_pointing, evaluate_translation
+from export.evaluation.data_options import DataOptions, RepairChoice, file_label
+from export.evaluation.evaluators import (
+    PointingOptions,
+    evaluate_captioning,
+    evaluate_pointing,
+    evaluate_translation,
+)
 from export.evaluation.instances import read_instances
 from export.evaluation.lines import BadData
 from export.evaluation.parallel_text import read_parallel_text
 from export.evaluation.report import Report
 from export.evaluation.served import Served
 from export.evaluation.translation_metrics import target_language
+from export.evaluation.tsplib import is_tsplib, read_tsplib
 from export.manifest_file import record_quality
 from serving.bundle import MANIFEST_FILE, Bundle, load_bundle, version_order
 from serving.engine import Engine
 from serving.errors import BadBundle, BadConfiguration, BeamstepError, InvalidRequest
 from serving.session import OnnxModel, SessionConfig
 from serving.tasks.options import RequestedOptions
+from serving.tasks.verification import Repair
 
 BAD_INPUT = 2
 OTHER = 1
@@ -48,7 +55,16 @@ def evaluate(  # noqa: PLR0917 - typer makes options of them
     images: Annotated[Path | None, typer.Option(help="Captioning: the folder of the images.")] = None,
     split: Annotated[str | None, typer.Option(help=f"Captioning: which records; default: {DEFAULT_SPLIT}.")] = None,
     instances: Annotated[
-        Path | None, typer.Option(help="Pointing: lines of x1 y1 ... output i1 i2 ..., indices from 1.")
+        Path | None,
+        typer.Option(
+            help="Pointing: lines of x1 y1 ... output i1 i2 ..., indices from 1; or TSPLIB's NAME.tsp, or a folder of them."
+        ),
+    ] = None,
+    symmetries: Annotated[
+        int | None, typer.Option(help="Pointing: in how many of eight symmetries to decode; default: the model's.")
+    ] = None,
+    repair: Annotated[
+        RepairChoice | None, typer.Option(help="Pointing: measure the answers as they are, or after their repair.")
     ] = None,
     beam_size: Annotated[int | None, typer.Option(help="Hypotheses kept; default: the model's.")] = None,
     length_penalty: Annotated[float | None, typer.Option(help="Its exponent; default: the model's.")] = None,
@@ -64,7 +80,7 @@ def evaluate(  # noqa: PLR0917 - typer makes options of them
 
     Files are plain or gzip. Shares, gaps and BLEU are in percent. Sources that serving refuses count as unanswered.
     """
-    data = DataOptions(source, reference, target_language, captions, images, split, instances)
+    data = DataOptions(source, reference, target_language, captions, images, split, instances, symmetries, repair)
     requested = RequestedOptions(beam_size=beam_size, length_penalty=length_penalty)
     try:
         folder = find_bundle(bundle)
@@ -99,9 +115,11 @@ def run_evaluation(bundle: Bundle, data: DataOptions, requested: RequestedOption
         with served(bundle, requested, len(captioned.images)) as asked:
             return evaluate_captioning(bundle, asked, captioned, _label(label, limit))
     assert data.instances is not None, "DataOptions.check"
-    instances = read_instances(data.instances, limit)
+    read = read_tsplib if is_tsplib(data.instances) else read_instances
+    instances = read(data.instances, limit)
+    options = PointingOptions(data.symmetries or 0, Repair.FIX if data.repair is RepairChoice.FIX else Repair.NONE)
     with served(bundle, requested, len(instances)) as asked:
-        return evaluate_pointing(bundle, asked, instances, _label(file_label(data.instances), limit))
+        return evaluate_pointing(bundle, asked, instances, _label(file_label(data.instances), limit), options)
 
 
 @contextmanager

@@ -1,7 +1,8 @@
-"""Which files an evaluation reads: each task has its own, and the wrong ones are refused by name."""
+"""Which files an evaluation reads, and how points are asked for: each task has its own, and the wrong ones are refused by name."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
@@ -15,7 +16,21 @@ NEEDED: Final[Mapping[TaskName, tuple[str, ...]]] = {
     "delaunay": ("instances",),
     "tour": ("instances",),
 }
-OPTIONAL: Final[Mapping[TaskName, tuple[str, ...]]] = {"translation": ("target_language",), "captioning": ("split",)}
+POINTING: Final = ("symmetries", "repair")
+OPTIONAL: Final[Mapping[TaskName, tuple[str, ...]]] = {
+    "translation": ("target_language",),
+    "captioning": ("split",),
+    "convex_hull": POINTING,
+    "delaunay": POINTING,
+    "tour": POINTING,
+}
+
+
+class RepairChoice(StrEnum):
+    """The values of --repair."""
+
+    NONE = "none"
+    FIX = "fix"
 
 
 @dataclass(frozen=True)
@@ -29,6 +44,8 @@ class DataOptions:
     images: Path | None = None
     split: str | None = None
     instances: Path | None = None
+    symmetries: int | None = None
+    repair: RepairChoice | None = None
 
     def check(self, task: TaskName) -> None:
         """Check that exactly the options of a task are given.

@@ -1,18 +1,18 @@
 """One function a task: answer a corpus through serving, then score the answers."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
 
 from export.evaluation.caption_metrics import score_captions
 from export.evaluation.captions import CaptionedImages
-from export.evaluation.instances import Instance, Points, as_tour
+from export.evaluation.instances import Instance, as_tour
 from export.evaluation.parallel_text import ParallelText
 from export.evaluation.pointing_metrics import (
     Figures,
     reference_hull,
     reference_triangulation,
+    rounded_gaps,
     score_hulls,
     score_tours,
     score_triangulations,
@@ -21,13 +21,21 @@ from export.evaluation.report import SPEED, Report, refusal_notes
 from export.evaluation.served import Served
 from export.evaluation.translation_metrics import score_translations
 from serving.bundle import Bundle
-from serving.decoding.hypothesis import Hypothesis
+from serving.errors import InvalidRequest
 from serving.tasks.captioning import Captioning
-from serving.tasks.pointing import ConvexHull, Delaunay, Pointing, Tour
+from serving.tasks.pointing import ConvexHull, Delaunay, Tour
 from serving.tasks.translation import Translation
+from serving.tasks.verification import (
+    HullJudge,
+    JudgedHull,
+    JudgedTour,
+    JudgedTriangulation,
+    Repair,
+    TourJudge,
+    TriangulationJudge,
+)
 
-Reference = TypeVar("Reference")
-Answer = TypeVar("Answer")
+Judged = JudgedHull | JudgedTriangulation | JudgedTour
 
 
 def evaluate_translation(bundle: Bundle, served: Served, text: ParallelText, language: str, data: str) -> Report:
@@ -63,42 +71,91 @@ def evaluate_captioning(bundle: Bundle, served: Served, captioned: CaptionedImag
     return Report(data, len(images), figures, notes)
 
 
-def evaluate_pointing(bundle: Bundle, served: Served, instances: Sequence[Instance], data: str) -> Report:
+@dataclass(frozen=True)
+class PointingOptions:
+    """How points are asked for, beside the decoding options: see the requests of protos/beamstep/v1/pointing.proto."""
+
+    symmetries: int = 0
+    repair: Repair = Repair.NONE
+
+
+def evaluate_pointing(
+    bundle: Bundle, served: Served, instances: Sequence[Instance], data: str, options: PointingOptions | None = None
+) -> Report:
     """Point at an answer for every instance; the bundle's task says which."""
+    options = options or PointingOptions()
     match bundle.manifest.task:
         case "convex_hull":
-            hull = ConvexHull(bundle)
-            return _point(hull, served, instances, _PointingProblem(reference_hull, hull.indices, score_hulls), data)
-        case "tour":
-            tour = Tour(bundle)
-            return _point(tour, served, instances, _PointingProblem(as_tour, tour.indices, score_tours), data)
+            return _evaluate_hulls(ConvexHull(bundle), served, instances, data, options)
         case "delaunay":
-            delaunay = Delaunay(bundle)
-            problem = _PointingProblem(reference_triangulation, delaunay.triangles, score_triangulations)
-            return _point(delaunay, served, instances, problem, data)
+            return _evaluate_triangulations(Delaunay(bundle), served, instances, data, options)
+        case "tour":
+            return _evaluate_tours(Tour(bundle), served, instances, data, options)
         case text:
             raise AssertionError(f"{text} is no pointing task")
 
 
-@dataclass(frozen=True)
-class _PointingProblem(Generic[Reference, Answer]):
-    """What differs between pointing tasks: the reference of a line, the meaning of a hypothesis, the score of a corpus."""
-
-    reference_of: Callable[[Instance], Reference]
-    answer_of: Callable[[Hypothesis], Sequence[Answer]]
-    score: Callable[[Sequence[Points], Sequence[Reference], Sequence[Sequence[Answer]]], Figures]
-
-
-def _point(
-    task: Pointing,
-    served: Served,
-    instances: Sequence[Instance],
-    problem: _PointingProblem[Reference, Answer],
-    data: str,
+def _evaluate_hulls(
+    task: ConvexHull, served: Served, instances: Sequence[Instance], data: str, options: PointingOptions
 ) -> Report:
-    references = [problem.reference_of(instance) for instance in instances]  # first: a bad line stops before the work
-    answers = served.answer_all(task, instances, lambda instance: task.source(instance.points), problem.answer_of)
-    figures = problem.score(
-        [instance.points for instance in instances], references, [answer or () for answer in answers.best]
-    )
-    return Report(data, len(instances), figures, refusal_notes(answers.refusals, "counted as invalid answers"))
+    references = [reference_hull(instance) for instance in instances]  # first: a bad line stops before the work
+    point_sets = [instance.points for instance in instances]
+    answers = served.point_all(task, point_sets, options.symmetries)
+    judged = [
+        None if found is None else HullJudge(points).judge(found.answer, options.repair)
+        for points, found in zip(point_sets, answers.best, strict=True)
+    ]
+    figures = score_hulls(point_sets, references, [() if one is None else one.corners for one in judged])
+    return _pointing_report(data, figures, answers.refusals, judged, options)
+
+
+def _evaluate_triangulations(
+    task: Delaunay, served: Served, instances: Sequence[Instance], data: str, options: PointingOptions
+) -> Report:
+    references = [reference_triangulation(instance) for instance in instances]
+    point_sets = [instance.points for instance in instances]
+    answers = served.point_all(task, point_sets, options.symmetries)
+    judged = [
+        None if found is None else TriangulationJudge(points).judge(found.answer, options.repair)
+        for points, found in zip(point_sets, answers.best, strict=True)
+    ]
+    figures = score_triangulations(point_sets, references, [() if one is None else one.triangles for one in judged])
+    return _pointing_report(data, figures, answers.refusals, judged, options)
+
+
+def _evaluate_tours(
+    task: Tour, served: Served, instances: Sequence[Instance], data: str, options: PointingOptions
+) -> Report:
+    references = [as_tour(instance) for instance in instances]
+    point_sets = [instance.points for instance in instances]
+    answers = served.point_all(task, point_sets, options.symmetries)
+    judged = [
+        None if found is None else TourJudge(points).judge(found.answer, options.repair)
+        for points, found in zip(point_sets, answers.best, strict=True)
+    ]
+    orders = [() if one is None else one.order for one in judged]
+    ratios = [one.length_over_two_opt for one in judged if one is not None and one.valid]
+    figures = score_tours(point_sets, references, orders)
+    figures["length_over_two_opt"] = sum(ratios) / len(ratios) if ratios else None
+    notes: tuple[str, ...] = ()
+    if any(instance.rounded for instance in instances):
+        rounded, notes = rounded_gaps(instances, references, orders)
+        figures["gap_rounded"] = rounded
+    return _pointing_report(data, figures, answers.refusals, judged, options, notes=notes)
+
+
+def _pointing_report(
+    data: str,
+    figures: Figures,
+    refusals: Mapping[int, InvalidRequest],
+    judged: Sequence[Judged | None],
+    options: PointingOptions,
+    *,
+    notes: tuple[str, ...] = (),
+) -> Report:
+    """Report on all answers; where they were repaired the figures are those after it, and how many were is one more."""
+    count = len(judged)
+    if options.repair is not Repair.NONE:
+        repaired = sum(one is not None and one.repaired is not None for one in judged)
+        figures = {**figures, "repaired": 100 * repaired / count}
+    return Report(data, count, figures, (*notes, *refusal_notes(refusals, "counted as invalid answers")))

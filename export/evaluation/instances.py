@@ -29,11 +29,13 @@ class Instance:
         where: the file and the line, for messages.
         points: (P, 2) float64.
         output: zero-based indices as the line lists them, a closing one included; None where the line has no output.
+        rounded: whether tours are also measured in distances rounded to integers, as TSPLIB does.
     """
 
     where: str
     points: Points
     output: tuple[int, ...] | None
+    rounded: bool = False
 
 
 def read_instances(path: Path, limit: int | None = None) -> list[Instance]:

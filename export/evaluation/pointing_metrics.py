@@ -71,6 +71,33 @@ def score_tours(
     }
 
 
+def rounded_gaps(
+    instances: Sequence[Instance], references: Sequence[Sequence[int]], answers: Sequence[Sequence[int]]
+) -> tuple[float | None, tuple[str, ...]]:
+    """Measure tours as TSPLIB does, every distance rounded to the nearest integer (Reinelt 1991).
+
+    Returns:
+        the mean, over the valid answers, of by how much each exceeds the given tour, in percent; and a note on each instance.
+    """
+    gaps, notes = [], []
+    for instance, reference, answer in zip(instances, references, answers, strict=True):
+        given = rounded_length(instance.points, reference)
+        if not is_permutation(answer, len(instance.points)):
+            notes.append(f"{instance.where}: no tour; given {given}")
+            continue
+        length = rounded_length(instance.points, answer)
+        gaps.append(100 * (length / given - 1))
+        notes.append(f"{instance.where}: {length}, given {given}, in rounded distances: {gaps[-1]:+.2f} %")
+    return _mean(gaps), tuple(notes)
+
+
+def rounded_length(points: Points, order: Sequence[int]) -> int:
+    """Return the length of the closed tour in TSPLIB's EUC_2D distances: nint(d), halves up."""
+    visited = points[list(order)]
+    legs = np.roll(visited, -1, axis=0) - visited
+    return int(np.floor(np.hypot(legs[:, 0], legs[:, 1]) + 0.5).sum())
+
+
 def score_triangulations(
     point_sets: Sequence[Points], references: Sequence[frozenset[Triangle]], answers: Sequence[Sequence[Triangle]]
 ) -> Figures:

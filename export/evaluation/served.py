@@ -11,14 +11,17 @@ from serving.decoding.hypothesis import Hypothesis
 from serving.engine import Engine
 from serving.errors import InvalidRequest
 from serving.request import Decoded
-from serving.tasks.base import Source, Task
+from serving.tasks.base import Plan, Source, Task
+from serving.tasks.geometry import Points
 from serving.tasks.options import RequestedOptions
+from serving.tasks.pointing import Found, Named, Pointing
 
 Payload = TypeVar("Payload")
 Answer = TypeVar("Answer")
+AnySource = TypeVar("AnySource", bound=Source)
 
 IN_FLIGHT: Final = 128
-"""Requests in the engine at once: enough to keep its batch full and the next ones waiting, fewer than its queue takes."""
+"""Searches in the engine at once: enough to keep its batch full and the next ones waiting, fewer than its queue takes."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ class Served:
 
         Args:
             task: the bundle's.
-            payloads: at least one; what a request brings: a text, an image's bytes, points.
+            payloads: at least one; what a request brings: a text, an image's bytes.
             source_of: the task's way from a payload to encoder inputs.
             answer_of: the task's way from a hypothesis to what it means.
 
@@ -71,26 +74,63 @@ class Served:
             InvalidRequest: a decoding option is out of the model's range.
             BadData: every source is refused.
         """
+        return self._answer_all(
+            payloads,
+            lambda payload: [source_of(payload)],
+            lambda sources: [task.plan(self.requested, sources[0])],
+            lambda _, decoded: answer_of(decoded[0].hypotheses[0]),
+        )
+
+    def point_all(
+        self, task: Pointing[Named], point_sets: Sequence[Points], symmetries: int = 0
+    ) -> Answers[Found[Named]]:
+        """Send every set of points in so many symmetries, 0 being the model's default, and read the best of what is found.
+
+        Raises:
+            InvalidRequest: a decoding option or the number of symmetries is out of range.
+            BadData: every set is refused.
+        """
+        chosen = task.symmetries(symmetries, self.requested)
+        return self._answer_all(
+            point_sets,
+            lambda points: [task.source(points, symmetry) for symmetry in chosen],
+            lambda sources: task.plans(self.requested, sources),
+            lambda sources, decoded: task.best(
+                [(source, one.hypotheses) for source, one in zip(sources, decoded, strict=True)], self.requested
+            )[0],
+        )
+
+    def _answer_all(
+        self,
+        payloads: Sequence[Payload],
+        sources_of: Callable[[Payload], Sequence[AnySource]],
+        plans_of: Callable[[Sequence[AnySource]], Sequence[Plan]],
+        read: Callable[[Sequence[AnySource], Sequence[Decoded]], Answer],
+    ) -> Answers[Answer]:
         best: list[Answer | None] = []
         refusals: dict[int, InvalidRequest] = {}
-        in_flight: deque[Future[Decoded] | None] = deque()
+        in_flight: deque[tuple[Sequence[AnySource], list[Future[Decoded]]]] = deque()
 
         def receive() -> None:
-            future = in_flight.popleft()
-            best.append(None if future is None else answer_of(future.result().hypotheses[0]))
+            sources, futures = in_flight.popleft()
+            best.append(read(sources, [future.result() for future in futures]) if futures else None)
             self.advance()
 
         for index, payload in enumerate(payloads):
-            if len(in_flight) == IN_FLIGHT:
-                receive()
             try:
-                source = source_of(payload)
+                sources = sources_of(payload)
             except InvalidRequest as refusal:
                 refusals[index] = refusal
-                in_flight.append(None)
+                in_flight.append(((), []))
                 continue
-            plan = task.plan(self.requested, source)
-            in_flight.append(self.engine.submit(self.key, source.inputs, *plan).future)
+            plans = plans_of(sources)
+            while in_flight and sum(len(futures) for _, futures in in_flight) + len(plans) > IN_FLIGHT:
+                receive()
+            futures = [
+                self.engine.submit(self.key, source.inputs, *plan).future
+                for source, plan in zip(sources, plans, strict=True)
+            ]
+            in_flight.append((sources, futures))
         while in_flight:
             receive()
         if len(refusals) == len(payloads):

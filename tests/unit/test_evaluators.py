@@ -9,7 +9,12 @@ import pytest
 from PIL import Image
 
 from export.evaluation.captions import CaptionedImage, CaptionedImages
-from export.evaluation.evaluators import evaluate_captioning, evaluate_pointing, evaluate_translation
+from export.evaluation.evaluators import (
+    PointingOptions,
+    evaluate_captioning,
+    evaluate_pointing,
+    evaluate_translation,
+)
 from export.evaluation.instances import Instance, format_instance, parse_instance
 from export.evaluation.lines import BadData
 from export.evaluation.parallel_text import ParallelText
@@ -20,6 +25,7 @@ from serving.errors import InvalidRequest
 from serving.manifest import TaskName
 from serving.tasks.options import RequestedOptions
 from serving.tasks.text import Tokenizer
+from serving.tasks.verification import Repair
 from tests.fakes.bundles import SOURCE_LIMIT, write_bundle
 from tests.fakes.planned import Inputs, PlannedModel
 
@@ -122,7 +128,11 @@ SQUARE = [(0, 0), (1, 0), (1, 1), (0, 1)]
     [
         ("convex_hull", [0, 1, 2, 3, 0], {"exact": 100, "valid": 100, "area": 100}),
         ("convex_hull", None, {"exact": 100, "valid": 100, "area": 100}),
-        ("tour", [0, 2, 1, 3, 0], {"valid": 100, "mean_length": 4, "given_mean_length": 4.8284, "gap": -17.1573}),
+        (
+            "tour",
+            [0, 2, 1, 3, 0],
+            {"valid": 100, "mean_length": 4, "given_mean_length": 4.8284, "gap": -17.1573, "length_over_two_opt": 1},
+        ),
         ("delaunay", [0, 1, 2, 0, 2, 3], {"exact": 0, "valid": 0, "triangle_coverage": 50}),
     ],
 )
@@ -132,6 +142,47 @@ def test_pointing_is_scored_by_its_task(tmp_path, task: TaskName, output, figure
     with serve(bundle, plan) as served:
         report = evaluate_pointing(bundle, served, [pointing_instance(SQUARE, output)], "data")
     assert report.rounded() == {"count": 1, **figures}
+
+
+@pytest.mark.parametrize("symmetries", [0, 8])
+@pytest.mark.parametrize(
+    ("task", "plan", "figures"),
+    [
+        ("convex_hull", [3, 4, 5], {"exact": 100, "valid": 100, "area": 100}),
+        ("delaunay", [3, 4, 5], {"exact": 100, "valid": 100, "triangle_coverage": 100}),
+        (
+            "tour",
+            [3, 5, 4, 6],
+            {"valid": 100, "mean_length": 4, "given_mean_length": 4, "gap": 0, "length_over_two_opt": 1},
+        ),
+    ],
+)
+def test_repaired_answers_are_measured_after_the_repair(tmp_path, task: TaskName, plan, figures, symmetries):
+    bundle = write_bundle(tmp_path, task)
+    output = [0, 1, 2, 3, 0] if task == "tour" else None
+    options = PointingOptions(symmetries, Repair.FIX)
+    points = np.array([[0.0, 0.0], [1.0, 0.0], [1.25, 1.0], [0.0, 1.0]]) if task == "delaunay" else SQUARE
+    with serve(bundle, lambda _: plan) as served:
+        report = evaluate_pointing(bundle, served, [pointing_instance(points, output)] * 3, "data", options)
+    assert report.rounded() == {"count": 3, **figures, "repaired": 100}
+
+
+def test_more_sets_of_points_than_the_queue_takes_are_decoded_in_all_symmetries(tmp_path):
+    bundle = write_bundle(tmp_path, "tour")
+    instances = [pointing_instance(SQUARE, [0, 1, 2, 3, 0])] * 70
+    with serve(bundle, point_in_order) as served:
+        report = evaluate_pointing(bundle, served, instances, "data", PointingOptions(symmetries=8))
+    assert report.rounded()["gap"] == 0
+
+
+def test_tsplib_instances_are_measured_in_rounded_distances_too(tmp_path):
+    bundle = write_bundle(tmp_path, "tour")
+    points = np.array([[0.0, 0.0], [10.4, 0.0], [10.4, 10.4], [0.0, 10.4]])
+    given = Instance("square", points, (0, 2, 1, 3), rounded=True)
+    with serve(bundle, point_in_order) as served:
+        report = evaluate_pointing(bundle, served, [given], "data")
+    assert report.rounded()["gap_rounded"] == pytest.approx(100 * (40 / 50 - 1))
+    assert report.notes[0] == "square: 40, given 50, in rounded distances: -20.00 %"
 
 
 def test_too_many_points_count_as_an_invalid_answer(tmp_path):
