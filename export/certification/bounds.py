@@ -30,7 +30,8 @@ and 35 % on photos with BLEU-4 unchanged. It tells gross faults alone, such as a
 NEIGHBOURS_TOLERANCE: Final[Mapping[Precision, float]] = {"fp32": 5e-6, "int8": 5e-6, "fp16": 4e-3}
 """How much other rows may change a log-prob. A product of matrices may be cut into other blocks when there are more rows, and then
 sums in another order: 2^-24 relative in float32 (8-bit products sum in integers, exactly, and go on in float32). Sums of up to 128
-terms never were cut; attention over 200 points changed log-probs by 1.9e-6. In float16 the last bit of a state is 2^-11, 5e-4, and a log-prob sums over several such. Dynamic 8-bit scales change 5e-3."""
+terms never were cut; attention over 200 points changed log-probs by 1.9e-6. In float16 the last bit of a
+state is 2^-11, 5e-4, and a log-prob sums over several such. Dynamic 8-bit scales change 5e-3."""
 PADDING_TOLERANCE: Final[Mapping[Precision, float]] = {"fp32": 1e-5, "int8": 1e-5, "fp16": 4e-3}
 """How much the sources encoded with its own may change a row's log-prob. ONNX Runtime multiplies a single vector in another order
 than a matrix, and attention sums over padding too: 1e-7 in a state, up to 4e-6 in log-probs of logits around 20. A mask that lets

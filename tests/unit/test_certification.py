@@ -213,8 +213,8 @@ BLEU = MetricChange(metric="bleu_lower_tokenized", inputs=1000, pytorch=39.0, se
         ),
         (
             "int8",
-            {"neighbours_error": 2e-6},
-            "neighbours: other rows change a row's log-probs by 2e-06; allowed: 1e-06",
+            {"neighbours_error": 2e-5},
+            "neighbours: other rows change a row's log-probs by 2e-05; allowed: 5e-06",
         ),
         ("fp16", {"neighbours_error": 2e-3}, ""),
         ("fp32", {"padding_error": 1e-4}, "padding: .* by 0.0001; allowed: 1e-05"),
