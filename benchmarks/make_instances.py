@@ -4,7 +4,7 @@ Points are uniform in the unit square, as in Vinyals et al. 2015. Hulls and tria
 the geometry that serving checks answers with; shortest tours from training's exact solver, which needs the extra `train`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from typing import Annotated
 
@@ -58,10 +58,16 @@ def make_instances(
         raise typer.BadParameter(
             f"{points}; exact tours are made for up to {MOST_TOUR_POINTS} points", param_hint="--points"
         )
+    for line in instance_lines(kind, count, points, seed):
+        typer.echo(line)
+
+
+def instance_lines(kind: Kind, count: int, points: int, seed: int) -> Iterator[str]:
+    """Yield `count` instances of `points` points each with their answers; the same ones for the same seed."""
     generator = np.random.default_rng(seed)
     for _ in range(count):
         instance = generator.random((points, 2))
-        typer.echo(format_instance(instance, solve(kind, instance)))
+        yield format_instance(instance, solve(kind, instance))
 
 
 if __name__ == "__main__":

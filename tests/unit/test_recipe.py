@@ -7,7 +7,8 @@ import pytest
 import yaml
 
 from training.config import RecipeError
-from training.recipe import find_recipe, packaged_recipes, read_recipe
+from training.recipe import find_recipe, read_recipe
+from training.variants import packaged_recipes
 
 PACKAGED = sorted(packaged_recipes())
 

@@ -8,8 +8,8 @@ import yaml
 
 from training.command import prepare_folder
 from training.config import RecipeError
-from training.recipe import find_recipe, packaged_recipes, read_recipe
-from training.variants import merge, read_content
+from training.recipe import find_recipe, read_recipe
+from training.variants import merge, packaged_recipes, read_content
 
 
 def write(path: Path, **keys: Any) -> Path:

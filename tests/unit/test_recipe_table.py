@@ -1,0 +1,63 @@
+"""The table of choices: every recipe of it is there, and a short run is trained, exported, evaluated and then only printed."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer import Typer
+from typer.testing import CliRunner
+
+from benchmarks.recipe_table import GROUPS, OUTCOME, Group, recipe_table
+from training.recipe import find_recipe, read_recipe
+
+app = Typer()
+app.command()(recipe_table)
+
+
+@pytest.mark.parametrize("group", GROUPS.values(), ids=GROUPS.keys())
+def test_every_choice_is_a_recipe_that_takes_what_it_is_evaluated_on(group: Group) -> None:
+    for choice in group.choices:
+        limits = read_recipe(find_recipe(choice.recipe)).export.limits
+        if choice.points is not None:
+            assert limits.min_source_length <= choice.points <= limits.source_length
+        assert choice.points in group.files or choice.points is not None
+
+
+def test_a_choice_is_trained_once_and_then_known(tmp_path: Path) -> None:
+    points = tmp_path / "pointer" / "convex_hull_5_test.txt.gz"
+    points.parent.mkdir()
+    points.write_bytes(_gzipped("0.1 0.1 0.9 0.1 0.9 0.9 0.1 0.9 0.5 0.5 output 1 2 3 4 1\n" * 3))
+    arguments = [
+        "hull",
+        "--minutes",
+        "0.01",
+        "--only",
+        "ptr-net-5",
+        "--data",
+        str(tmp_path),
+        "--runs",
+        str(tmp_path / "runs"),
+    ]
+    first = CliRunner().invoke(app, [*arguments, "--limit", "2"])
+    assert first.exit_code == 0, first.output
+    rows = [line for line in first.stdout.splitlines() if line.startswith("| `ptr-net-5`")]
+    assert len(rows) == 1
+    assert "92.0 / - / 99.6" in rows[0]
+    outcome = json.loads((tmp_path / "runs" / "0.01-minutes" / "ptr-net-5" / OUTCOME).read_text(encoding="utf-8"))
+    assert outcome["figures"]["count"] == 2
+    assert outcome["steps"] > 0
+    assert outcome["processor_minutes"] >= 0.01
+    again = CliRunner().invoke(app, [*arguments, "--finished"])
+    assert [line for line in again.stdout.splitlines() if line in rows] == rows
+
+
+def test_an_unknown_group_is_answered_with_those_there_are() -> None:
+    result = CliRunner().invoke(app, ["hulls"])
+    assert result.exit_code == 2
+    assert "captioning" in result.output
+
+
+def _gzipped(text: str) -> bytes:
+    import gzip
+
+    return gzip.compress(text.encode())
