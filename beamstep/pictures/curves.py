@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from beamstep.pictures.file import BadPicture, Over
-from beamstep.pictures.style import RUNS, plain, styled
+from beamstep.pictures.style import FAINT, RUNS, plain, styled
 
 METRICS_FILE: Final = "metrics.jsonl"
 PANEL_INCHES: Final = (4.6, 3.3)
@@ -61,14 +62,14 @@ def draw_curves(curves: Sequence[Curve], metrics: Sequence[str], over: Over, tit
                 axes.plot(places, values, color=colour, linewidth=1.6, marker=marker, label=plain(curve.name))
                 averages = [line for line in curve.averaged if metric in line]
                 places, values = [_place(line, over) for line in averages], [line[metric] for line in averages]
-                axes.plot(places, values, color=colour, linestyle="", marker="*", markersize=11, clip_on=False)
+                axes.plot(places, values, color=colour, linestyle="", marker="*", markersize=11)
             axes.grid(visible=True)
-            axes.margins(x=0.02)
+            axes.margins(x=0.04)
             axes.set_xlabel("updates" if over is Over.STEPS else "minutes of training")
             axes.set_title(UNITS.get(metric, plain(metric)))
         handles, labels = figure.axes[0].get_legend_handles_labels()
         if any(curve.averaged for curve in curves):
-            handles += axes.plot([], [], color="#5d6470", linestyle="", marker="*", markersize=9)
+            handles.append(Line2D([], [], color=FAINT, linestyle="", marker="*", markersize=9))
             labels += ["average of checkpoints"]
         figure.legend(handles, labels, loc="outside lower center", ncols=4)
         if title:

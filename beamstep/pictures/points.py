@@ -48,12 +48,13 @@ def hull(corners: Sequence[int]) -> Drawing:
         covered = _area(outline) / right.volume
         if not missed and not inner and abs(covered - 1) < NEAR:
             return f"exact: {len(right.vertices)} corners"
-        _line(axes, _closed(places[right.vertices]), RIGHT, "the right hull", linestyle=DASHES)
+        for side in _sides([int(index) for index in right.vertices]) - _sides(corners):
+            _line(axes, places[list(side)], RIGHT, "the right hull", linestyle=DASHES)
         _ring(axes, places[missed], RIGHT, "a corner missed")
         _ring(axes, places[inner], WRONG, "no corner")
         faults = [f"{len(missed)} of {len(right.vertices)} corners missed"] if missed else []
         faults += [f"{len(inner)} too many"] if inner else []
-        return f"{', '.join(faults or ['corners in a wrong order'])}; area {100 * covered:.2f} %"
+        return f"{', '.join(faults or ['corners in a wrong order'])}\narea lost: {_rounded(100 * (1 - covered))} %"
 
     return draw
 
@@ -196,6 +197,16 @@ def _area(outline: Places) -> float:
     """Return a polygon's area; the shoelace formula, positive where it runs counter-clockwise."""
     x, y = outline.T
     return float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))) / 2
+
+
+def _rounded(number: float) -> str:
+    """Return two significant digits at least, and never a power of ten."""
+    return f"{number:.0f}" if abs(number) >= 10 else f"{number:.2g}"
+
+
+def _sides(polygon: Sequence[int]) -> set[Edge]:
+    """Return a polygon's sides, each from the smaller index to the larger."""
+    return {(min(side), max(side)) for side in pairwise([*polygon, *polygon[:1]])}
 
 
 def _edges(triangles: Iterable[Sequence[int]]) -> set[Edge]:

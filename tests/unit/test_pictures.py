@@ -31,7 +31,7 @@ def suffix(request):
 
 
 def verdict(points, answer) -> str:
-    return draw_points(points, answer, "Title").axes[0].get_title(loc="left").splitlines()[1]
+    return draw_points(points, answer, "Title").axes[0].get_title(loc="left").removeprefix("Title\n")
 
 
 def looked(*rows, pieces=None, finish_reason=FINISH_REASON_END_OF_SEQUENCE) -> Decoding:
@@ -133,11 +133,11 @@ def labels(points, answer) -> set[str]:
     ("corners", "words"),
     [
         (CORNERS, "exact: 4 corners"),
-        ([0, 1, 2], "1 of 4 corners missed; area 50.00 %"),
-        ([0, 4, 1, 2, 3], "1 too many; area 81.25 %"),
-        ([0, 4, 2, 3], "1 of 4 corners missed, 1 too many; area 56.25 %"),
-        ([0, 2, 1, 3], "corners in a wrong order; area 0.00 %"),
-        ([], "4 of 4 corners missed; area 0.00 %"),
+        ([0, 1, 2], "1 of 4 corners missed\narea lost: 50 %"),
+        ([0, 4, 1, 2, 3], "1 too many\narea lost: 19 %"),
+        ([0, 4, 2, 3], "1 of 4 corners missed, 1 too many\narea lost: 44 %"),
+        ([0, 2, 1, 3], "corners in a wrong order\narea lost: 100 %"),
+        ([], "4 of 4 corners missed\narea lost: 100 %"),
     ],
 )
 def test_a_hull_is_told_right_from_wrong(corners, words):
