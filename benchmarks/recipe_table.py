@@ -37,6 +37,7 @@ from serving.session import OnnxModel, SessionConfig
 from serving.tasks.options import RequestedOptions
 from training.checkpoint import read_checkpoint
 from training.command import train_recipe
+from training.config import RecipeError
 from training.recipe import find_recipe, read_recipe
 from training.run import load_run
 
@@ -214,7 +215,11 @@ def recipe_table(  # noqa: PLR0917 - typer makes options of them
         if (only and choice.recipe not in only) or (finished and not known.is_file()):
             continue
         if not known.is_file():
-            trained = train_for(minutes, find_recipe(choice.recipe), run, data)
+            try:
+                trained = train_for(minutes, find_recipe(choice.recipe), run, data)
+            except RecipeError as error:  # such as weights that are not in the data folder
+                typer.echo(f"left out: {choice.recipe}: {error}", err=True)
+                continue
             evaluated = measure(run, data, GROUPS[group], choice.points, limit)
             known.write_text(json.dumps(asdict(trained) | asdict(evaluated), indent=1), encoding="utf-8")
         rows.append((choice, Outcome(**json.loads(known.read_text(encoding="utf-8")))))

@@ -51,9 +51,19 @@ def test_a_choice_is_trained_once_and_then_known(tmp_path: Path) -> None:
     assert [line for line in again.stdout.splitlines() if line in rows] == rows
 
 
+def test_a_choice_whose_data_is_not_there_is_left_out(tmp_path: Path) -> None:
+    result = CliRunner().invoke(
+        app, ["captioning", "--only", "captioning-resnet50", "--data", str(tmp_path), "--runs", str(tmp_path / "runs")]
+    )
+    assert result.exit_code == 0, result.output
+    assert "left out: captioning-resnet50" in result.stderr
+    assert "captioning-resnet50" not in result.stdout
+
+
 def test_an_unknown_group_is_answered_with_those_there_are() -> None:
     result = CliRunner().invoke(app, ["hulls"])
     assert result.exit_code == 2
+    assert CliRunner().invoke(app, ["hull", "--only", "lstm-6"]).exit_code == 2
     assert "captioning" in result.output
 
 
