@@ -39,10 +39,11 @@ def test_made_tours_are_no_longer_than_any_other():
     assert tour_length(instance.points, as_tour(instance)) == pytest.approx(shortest)
 
 
-def test_tours_beyond_the_exact_solver_are_refused():
-    result = CliRunner().invoke(app, ["tour", "--count", "1", "--points", "14"])
-    assert result.exit_code == 2
-    assert "up to 13 points" in result.stderr
+def test_larger_tours_are_searched_for_and_pass_every_point_once():
+    (instance,) = (parse_instance(line, "made") for line in make("tour", "--count", "1", "--points", "22"))
+    tour = as_tour(instance)
+    assert sorted(tour) == list(range(22))
+    assert tour_length(instance.points, tour) < tour_length(instance.points, range(22)) / 2
 
 
 def test_a_seed_decides_the_points():

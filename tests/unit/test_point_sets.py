@@ -13,7 +13,7 @@ from training.problems.delaunay import EXHAUSTIVE, DelaunayConfig, delaunay_tria
 from training.problems.hull import HullConfig, hull_corners, hull_corners_from_first
 from training.problems.points import order_by_x, pointing_batch
 from training.problems.tour import TourConfig, apply_symmetries, canonical_tours
-from training.problems.tour_solvers import optimal_tours, short_tours, tour_lengths
+from training.problems.tour_solvers import optimal_tours, reference_tours, short_tours, tour_lengths
 from training.vocabulary import EOS, FIRST_POSITION, PAD
 
 
@@ -166,3 +166,9 @@ def test_the_first_epochs_draw_octaves_evenly_and_the_others_sizes():
     assert np.mean(np.array(draws[1]) < 16) == pytest.approx(0.5, abs=0.08)
     assert np.mean(np.array(draws[2]) < 16) == pytest.approx(0.2, abs=0.08)
     assert all(4 <= size <= 63 for sizes in draws.values() for size in sizes)
+
+
+def test_reference_tours_are_as_short_as_the_optimal_ones():
+    points = uniform(4, 9)
+    tours = reference_tours(points, milliseconds=1)
+    np.testing.assert_allclose(tour_lengths(points, tours), tour_lengths(points, optimal_tours(points)), rtol=1e-4)

@@ -81,8 +81,21 @@ def short_tours(points: Points, milliseconds: float) -> Tours:
     copies = -(-SEARCHED // points.shape[1])  # tours of fewer points would be searched for exactly, in 0.2 s
     tours = np.empty(points.shape[:2], np.int64)
     for row, one in zip(tours, points, strict=True):
-        repeated = np.tile(one, (copies, 1)) if copies > 1 else one
-        distances = np.rint(pairwise_distances(repeated) * INTEGERS_A_UNIT).astype(int)
-        found = fast_tsp.find_tour(distances, milliseconds / 1000)
+        found = _find_tour(np.tile(one, (copies, 1)), milliseconds)
         row[:] = list(dict.fromkeys(place % len(one) for place in found))  # a copy skipped makes no tour longer
     return tours
+
+
+def reference_tours(points: Points, milliseconds: float) -> Tours:
+    """Return tours to measure others by: exact up to 20 points (0.2 s at 20), those of a search of `milliseconds` above.
+
+    Args:
+        points: (B, P, 2), in the unit square. Distances count to 1 / INTEGERS_A_UNIT.
+        milliseconds: of search for each set.
+    """
+    return np.array([_find_tour(one, milliseconds) for one in points], np.int64)
+
+
+def _find_tour(points: Points, milliseconds: float) -> list[int]:
+    distances = np.rint(pairwise_distances(points) * INTEGERS_A_UNIT).astype(int)
+    return list(fast_tsp.find_tour(distances, milliseconds / 1000))
