@@ -93,7 +93,7 @@ class Served:
         chosen = task.symmetries(symmetries, self.requested)
         return self._answer_all(
             point_sets,
-            lambda points: [task.source(points, symmetry) for symmetry in chosen],
+            lambda points: task.sources(points, chosen),
             lambda sources: task.plans(self.requested, sources),
             lambda sources, decoded: task.best(
                 [(source, one.hypotheses) for source, one in zip(sources, decoded, strict=True)], self.requested

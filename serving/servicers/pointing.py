@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
+import numpy as np
+
 from beamstep.v1 import model_pb2, pointing_pb2
 from beamstep.v1.pointing_pb2_grpc import PointingServiceServicer
 from serving.decoding.hypothesis import Hypothesis
@@ -16,6 +18,7 @@ from serving.servicers.messages import decoding_of, reference_of, requested_opti
 from serving.tasks import geometry
 from serving.tasks.options import RequestedOptions
 from serving.tasks.pointing import ConvexHull, Delaunay, Pointing, PointSource, Tour
+from serving.tasks.symmetries import SYMMETRIES
 from serving.tasks.verification import HullJudge, Repair, Repaired, TourJudge, TriangulationJudge
 
 AnyPointing = TypeVar("AnyPointing", bound=Pointing[Any])
@@ -123,7 +126,7 @@ class PointingServicer(PointingServiceServicer):
             known = request.task in model_pb2.Task.values()
             raise InvalidRequest("task", model_pb2.Task.Name(request.task) if known else str(request.task), allowed)
         models = self._backend.models(SCORED[request.task], request)
-        sources = _sources(models, request.points)
+        (sources,) = _sources(models, request.points, SYMMETRIES[:1])
         target = models.first.target("point_indices", request.point_indices, sources[0])
         plan = models.first.plan_score(requested_options(request), sources[0], target)
         asked = Asked(models, sources, plan)
@@ -140,7 +143,8 @@ class PointingServicer(PointingServiceServicer):
         if request.repair not in REPAIRS:
             raise InvalidRequest("repair", str(request.repair), ", ".join(pointing_pb2.Repair.keys()[1:]))
         symmetries = task.symmetries(request.symmetries, requested)
-        sources = [_sources(models, request.points, symmetry) for symmetry in symmetries]
+        # What a triangulation's search asks of its points takes milliseconds to prepare.
+        sources = await asyncio.to_thread(_sources, models, request.points, symmetries)
         plans = task.plans(requested, [of_models[0] for of_models in sources])
         asked = [Asked(models, of_models, plan, return_best) for of_models, plan in zip(sources, plans, strict=True)]
         decoded = await self._backend.decode_all(asked, context)
@@ -155,12 +159,15 @@ class PointingServicer(PointingServiceServicer):
         )
 
 
-def _sources(models: Models[AnyPointing], points: Sequence[pointing_pb2.Point], symmetry: int = 0) -> list[PointSource]:
-    """Return the points as each model reads them, in one of their symmetries."""
+def _sources(
+    models: Models[AnyPointing], points: Sequence[pointing_pb2.Point], symmetries: Sequence[int]
+) -> list[list[PointSource]]:
+    """Return the points in each symmetry, as each model reads them."""
     for task in models.tasks:
         task.check_count(len(points))  # a message has room for a million, which take a while to unpack
-    coordinates = [(point.x, point.y) for point in points]
-    return [task.source(coordinates, symmetry) for task in models.tasks]
+    coordinates = np.array([(point.x, point.y) for point in points])
+    of_models = [task.sources(coordinates, symmetries) for task in models.tasks]
+    return [list(sources) for sources in zip(*of_models, strict=True)]
 
 
 def _hulls(searched: Searched[ConvexHull]) -> list[pointing_pb2.ConvexHullHypothesis]:

@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, Generic, NamedTuple, TypeVar
+from typing import ClassVar, Final, Generic, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from serving.tasks.base import Plan, Source, Task, first_banned
 from serving.tasks.options import RequestedOptions
 from serving.tasks.symmetries import SYMMETRIES, mirrors, transformed
 from serving.tasks.tours import edge_set
+from serving.tasks.well_formed import MOST_POINTS, ConvexRule, TriangulationRule
 
 COORDINATE_LIMIT: Final = 1e150
 """Largest size of a coordinate: areas of larger ones would not fit into a float64."""
@@ -35,10 +36,12 @@ class PointSource(Source):
     Attributes:
         points: (P, 2) float64, as the request has them.
         symmetry: the one of `SYMMETRIES` in which the encoder gets them.
+        scorable: what a given answer may not take: less than a search may not, since any order can be scored.
     """
 
     points: NDArray[np.float64]
-    symmetry: int = 0
+    symmetry: int
+    scorable: Constraint
 
 
 class Found(NamedTuple, Generic[Named]):
@@ -49,7 +52,13 @@ class Found(NamedTuple, Generic[Named]):
 
 
 class Pointing(Task, Generic[Named]):
-    """A set of points to some of its members in order."""
+    """A set of points to some of its members in order.
+
+    Attributes:
+        scored_rule: what `scorable` of a source asks of an answer, for people.
+    """
+
+    scored_rule: ClassVar[str]
 
     def __init__(self, bundle: Bundle) -> None:
         """Read the ids of points and special tokens from the manifest."""
@@ -73,8 +82,13 @@ class Pointing(Task, Generic[Named]):
         seen = transformed(coordinates, symmetry) if symmetry else coordinates
         inputs = {"points": seen, "point_counts": np.array(len(seen), dtype=np.int64)}
         count = len(seen)
-        constraint = constraint_of(self.bundle.manifest, seen)
-        return PointSource(inputs, count, self.first_position + count, constraint, coordinates, symmetry)
+        scorable = constraint_of(self.bundle.manifest, coordinates)
+        constraint = self._rule(coordinates, symmetry, scorable)
+        return PointSource(inputs, count, self.first_position + count, constraint, coordinates, symmetry, scorable)
+
+    def sources(self, points: NDArray[np.float64], symmetries: Sequence[int]) -> list[PointSource]:
+        """Return the encoder's inputs for (P, 2) points in several symmetries; see `source`."""
+        return [self.source(points, symmetry) for symmetry in symmetries]
 
     def symmetries(self, given: int, requested: RequestedOptions) -> tuple[int, ...]:
         """Return the symmetries in which to decode.
@@ -131,6 +145,10 @@ class Pointing(Task, Generic[Named]):
     def _identity(self, answer: Sequence[Named]) -> Hashable:
         """Return what two answers have in common that are the same in another order."""
 
+    def _rule(self, points: NDArray[np.float64], symmetry: int, scorable: Constraint) -> Constraint:  # noqa: ARG002
+        """Return what a search may not take."""
+        return scorable
+
     def _widened(self, plan: Plan) -> Plan:
         """Return the plan, made to find more than is answered where the best of more is better."""
         return plan
@@ -160,7 +178,7 @@ class Pointing(Task, Generic[Named]):
         """Return the zero-based indices of the points that a hypothesis names, in order."""
         return [token - self.first_position for token in self.content(hypothesis)]
 
-    def target(self, field: str, indices: Sequence[int], source: Source) -> tuple[int, ...]:
+    def target(self, field: str, indices: Sequence[int], source: PointSource) -> tuple[int, ...]:
         """Return the tokens of a whole answer, given as zero-based indices of points.
 
         Raises:
@@ -173,11 +191,11 @@ class Pointing(Task, Generic[Named]):
                 allowed = f"from 0 to {source.length - 1}, the indices of the points"
                 raise InvalidRequest(f"{field}[{place}]", str(index), allowed)
         tokens = tuple(self.first_position + index for index in indices)
-        wrong = first_banned((*tokens, self.special.eos), source.constraint)
+        wrong = first_banned((*tokens, self.special.eos), source.scorable)
         if wrong == len(tokens):
-            raise InvalidRequest(field, f"{wrong} points", self.rule)
+            raise InvalidRequest(field, f"{wrong} points", self.scored_rule)
         if wrong is not None:
-            raise InvalidRequest(f"{field}[{wrong}]", str(indices[wrong]), self.rule)
+            raise InvalidRequest(f"{field}[{wrong}]", str(indices[wrong]), self.scored_rule)
         return tokens
 
     def pieces(self, tokens: Sequence[int]) -> list[str]:
@@ -188,7 +206,16 @@ class Pointing(Task, Generic[Named]):
 class ConvexHull(Pointing[int]):
     """Points to the corners of their convex hull, counter-clockwise."""
 
-    rule = "at least three points, none twice, of equal points the first"
+    rule = "corners of a convex polygon, counter-clockwise, of equal points the first"
+    scored_rule = "at least three points, none twice, of equal points the first"
+
+    def _rule(
+        self,
+        points: NDArray[np.float64],
+        symmetry: int,
+        scorable: Constraint,  # noqa: ARG002
+    ) -> Constraint:
+        return ConvexRule(points, self.first_position, self.special, mirrored=mirrors(symmetry))
 
     def answer(self, hypothesis: Hypothesis, source: PointSource) -> list[int]:
         """Return the corners, turned round where the model saw the points mirrored."""
@@ -203,7 +230,21 @@ class ConvexHull(Pointing[int]):
 class Delaunay(Pointing[geometry.Triangle]):
     """Points to the triangles of their Delaunay triangulation."""
 
-    rule = "whole triangles of three different points each, none twice"
+    rule = "triangles with no other point in them that do not overlap, of equal points the first"
+    scored_rule = "whole triangles of three different points each, none twice"
+
+    def sources(self, points: NDArray[np.float64], symmetries: Sequence[int]) -> list[PointSource]:
+        """Return the encoder's inputs; one rule serves them all, and it is prepared here, not in the engine's turn."""
+        sources = super().sources(points, symmetries)
+        rule = sources[0].constraint
+        if isinstance(rule, TriangulationRule):
+            rule.prepare()
+        return [replace(source, constraint=rule) for source in sources]
+
+    def _rule(self, points: NDArray[np.float64], symmetry: int, scorable: Constraint) -> Constraint:  # noqa: ARG002
+        if len(points) > MOST_POINTS:
+            return scorable
+        return TriangulationRule(points, self.first_position, self.special)
 
     def triangles(self, hypothesis: Hypothesis) -> list[geometry.Triangle]:
         """Return the whole triangles that a hypothesis names, the corners of each in ascending order."""
@@ -227,6 +268,7 @@ class Tour(Pointing[int]):
     """
 
     rule = "every point once"
+    scored_rule = rule
 
     def check_position(self, points: NDArray[np.float64]) -> None:
         """Refuse points that are all equal: their tour has no length. Points on one line have one."""
@@ -254,7 +296,10 @@ class Tour(Pointing[int]):
 
 
 def constraint_of(manifest: Manifest, points: NDArray[np.float64]) -> Constraint:
-    """Return what keeps an answer for these points (P, 2) well-formed; the export's parity check decodes under it too."""
+    """Return the least that an answer for these points (P, 2) must be: what can be scored.
+
+    The export's parity check decodes under it too: what it records must not depend on what serving's search bans beyond.
+    """
     vocabulary = manifest.vocabulary
     assert vocabulary.first_position is not None, "a pointing bundle"
     special = SpecialTokens(vocabulary.pad, vocabulary.bos, vocabulary.eos)

@@ -133,7 +133,7 @@ SQUARE = [(0, 0), (1, 0), (1, 1), (0, 1)]
             [0, 2, 1, 3, 0],
             {"valid": 100, "mean_length": 4, "given_mean_length": 4.8284, "gap": -17.1573, "length_over_two_opt": 1},
         ),
-        ("delaunay", [0, 1, 2, 0, 2, 3], {"exact": 0, "valid": 0, "triangle_coverage": 50}),
+        ("delaunay", [0, 1, 2, 0, 2, 3], {"exact": 100, "valid": 100, "triangle_coverage": 100}),
     ],
 )
 def test_pointing_is_scored_by_its_task(tmp_path, task: TaskName, output, figures):
