@@ -34,4 +34,4 @@ ENV PATH=/opt/beamstep/bin:$PATH PYTHONUNBUFFERED=1
 EXPOSE 50051
 HEALTHCHECK --interval=5s --timeout=3s --start-period=60s CMD ["python", "-m", "serving.health_check", "localhost:50051"]
 ENTRYPOINT ["beamstep"]
-CMD ["serve", "--models", "/models", "--host", "0.0.0.0", "--port", "50051"]
+CMD ["serve", "--models", "/models", "--prefer", "translation-en-de", "--host", "0.0.0.0", "--port", "50051"]

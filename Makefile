@@ -28,7 +28,7 @@ demo: $(VENV)/.runtime ## translate, caption a photo and find a hull on the ship
 	$(BIN)/python -m benchmarks.demo
 
 serve: $(VENV)/.runtime ## serve the shipped bundles on port $(PORT)
-	$(BIN)/beamstep serve --models models --port $(PORT)
+	$(BIN)/beamstep serve --models models --prefer translation-en-de --port $(PORT)
 
 test: $(VENV)/.dev ## run every test, in two processes: one traces and compares graphs, the other does the rest
 	@$(MAKE) --no-print-directory --jobs 2 --output-sync .test-parity .test-others

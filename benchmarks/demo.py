@@ -32,6 +32,7 @@ SENTENCES: Final = (
     "A little girl in a red coat is eating an apple.",
     "Three men are sitting on a bench and talking.",
 )
+TRANSLATOR: Final = "translation-en-de"
 POINT_COUNT: Final = 12
 TRIANGULATED: Final = 8  # the shipped model was trained on up to 10 points
 SEED: Final = 7
@@ -103,7 +104,7 @@ def show_everything(client: Client, console: Console) -> None:
 def show_translations(client: Client, console: Console) -> None:
     """Translate a few sentences."""
     for number, sentence in enumerate(SENTENCES):
-        answer = client.translate(sentence)
+        answer = client.translate(sentence, model=TRANSLATOR)
         if number == 0:
             _print_title(console, "A German translation", answer.model)
         best = answer.hypotheses[0]

@@ -32,6 +32,9 @@ def serve(
     services: Annotated[
         str, typer.Option(help=f"Some of {','.join(SERVICE_TASKS)}; by default those there are bundles for.")
     ] = "",
+    prefer: Annotated[
+        str, typer.Option(help="Bundles that answer where a request names none; by default each task's first by name.")
+    ] = "",
     provider: Annotated[
         str,
         typer.Option(help=f"Execution providers in order: {', '.join(SHORT_NAMES)}, or ONNX Runtime's own names."),
@@ -82,6 +85,7 @@ def serve(
             host=host,
             port=port,
             services=_names(services) if services else None,
+            preferred=_names(prefer),
             session=SessionConfig(
                 providers=provider_names(provider),
                 device_id=device_id,
@@ -115,8 +119,8 @@ def _tell_threads(session: SessionConfig) -> None:
     )
 
 
-def _names(services: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in services.split(",") if name.strip())
+def _names(listed: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in listed.split(",") if name.strip())
 
 
 def _start_logging() -> None:

@@ -27,6 +27,7 @@ class ServerConfig:
         host: the address to listen on.
         port: 0 takes any free one.
         services: those to offer, of `SERVICE_TASKS`; only their bundles are loaded. None offers what there are bundles for.
+        preferred: names of bundles that come before the others: where a request names no model, the first of its task answers.
         session: how ONNX Runtime runs them.
         limits: how much each model takes on.
         image_threads: how many images are decoded at a time.
@@ -38,6 +39,7 @@ class ServerConfig:
     host: str = "0.0.0.0"
     port: int = 50051
     services: tuple[str, ...] | None = None
+    preferred: tuple[str, ...] = ()
     session: SessionConfig = field(default_factory=SessionConfig)
     limits: Limits = field(default_factory=Limits)
     image_threads: int = 2

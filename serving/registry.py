@@ -1,11 +1,11 @@
 """The loaded bundles by name and version, each with its task."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Final, TypeVar
 
 from serving.bundle import Bundle, version_order
-from serving.errors import BadBundle, UnknownModel
+from serving.errors import BadBundle, BadConfiguration, UnknownModel
 from serving.manifest import TaskName
 from serving.tasks.base import Task
 from serving.tasks.captioning import Captioning
@@ -26,16 +26,19 @@ AnyTask = TypeVar("AnyTask", bound=Task)
 
 
 class Registry:
-    """Tasks ordered by name, then by version, latest first; never changes once it is made."""
+    """Tasks ordered by name, preferred ones first, then by version, latest first; never changes once it is made."""
 
-    def __init__(self, bundles: Iterable[Bundle]) -> None:
+    def __init__(self, bundles: Iterable[Bundle], preferred: Sequence[str] = ()) -> None:
         """Open the task of every bundle.
 
         Raises:
             BadBundle: two bundles have the same name and version.
+            BadConfiguration: no bundle has a preferred name.
         """
         latest_first = sorted(bundles, key=lambda bundle: version_order(bundle.manifest.version), reverse=True)
-        ordered = sorted(latest_first, key=lambda bundle: bundle.manifest.name)
+        by_name = sorted(latest_first, key=lambda bundle: bundle.manifest.name)
+        ordered = sorted(by_name, key=lambda bundle: _place(bundle.manifest.name, preferred))
+        _check_preferred(preferred, [bundle.manifest.name for bundle in ordered])
         for first, second in pairwise(ordered):
             if first.key == second.key:
                 raise BadBundle(f"{first.folder} and {second.folder}: both say they are {first.key}")
@@ -61,6 +64,16 @@ class Registry:
     def get(self, name: str, version: str) -> Task:
         """Return a bundle of any kind by its name and version, "" being the latest; raises UnknownModel."""
         return _choose(self._tasks, name, version, "model")
+
+
+def _place(name: str, preferred: Sequence[str]) -> int:
+    return preferred.index(name) if name in preferred else len(preferred)
+
+
+def _check_preferred(preferred: Sequence[str], names: Sequence[str]) -> None:
+    for name in preferred:
+        if name not in names:
+            raise BadConfiguration(f"prefer: {name}; allowed: some of {', '.join(dict.fromkeys(names))}")
 
 
 def _choose(candidates: list[AnyTask], name: str, version: str, noun: str) -> AnyTask:

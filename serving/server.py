@@ -84,15 +84,15 @@ class Server:
 
         Raises:
             BadBundle: a bundle is damaged, or there is none.
-            BadConfiguration: there is no bundle for a service that was asked for, or a model may be asked for wider beams than
-                a batch has rows.
+            BadConfiguration: there is no bundle for a service that was asked for, or of a preferred name, or a model may be
+                asked for wider beams than a batch has rows.
         """
         self._config = config
         self._open_model = open_model
         bundles = [load_bundle(folder) for folder in find_bundles(config.models)]
         self._bundles, self._services = _choose(bundles, config.services, config.models)
         _check_beams(self._bundles, config.limits.batch_rows)
-        self._registry = Registry(self._bundles)
+        self._registry = Registry(self._bundles, config.preferred)
         self._backend = Backend(self._registry)
         self._health = health.aio.HealthServicer()
         self._image_threads = ThreadPoolExecutor(config.image_threads, thread_name_prefix="images")
