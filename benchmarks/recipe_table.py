@@ -187,8 +187,18 @@ class Evaluated:
 
 
 @dataclass(frozen=True)
-class Outcome(Trained, Evaluated):
-    """What a choice came to."""
+class Outcome:
+    """What a choice came to; kept in its run's folder."""
+
+    trained: Trained
+    evaluated: Evaluated
+
+
+def _read_outcome(run: Path) -> Outcome | None:
+    if not (run / OUTCOME).is_file():
+        return None
+    content = json.loads((run / OUTCOME).read_text(encoding="utf-8"))
+    return Outcome(Trained(**content["trained"]), Evaluated(**content["evaluated"]))
 
 
 def recipe_table(  # noqa: PLR0917 - typer makes options of them
@@ -199,6 +209,7 @@ def recipe_table(  # noqa: PLR0917 - typer makes options of them
     limit: Annotated[int, typer.Option(min=1, help="Evaluate on the first so many sources.")] = 1000,
     only: Annotated[list[str] | None, typer.Option(help="A recipe of the group, and no others; repeatable.")] = None,
     finished: Annotated[bool, typer.Option("--finished", help="Train nothing: print those that have ended.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Evaluate finished runs again, as serving is today.")] = False,
     write: Annotated[Path | None, typer.Option(help="A document with a place for the table, to put it into.")] = None,
 ) -> None:
     """Train, export and evaluate the recipes of a group, and print the table."""
@@ -211,18 +222,18 @@ def recipe_table(  # noqa: PLR0917 - typer makes options of them
     rows: list[tuple[Choice, Outcome]] = []
     for choice in GROUPS[group].choices:
         run = runs / f"{minutes:g}-minutes" / choice.recipe
-        known = run / OUTCOME
-        if (only and choice.recipe not in only) or (finished and not known.is_file()):
+        known = _read_outcome(run)
+        if (only and choice.recipe not in only) or (finished and known is None):
             continue
-        if not known.is_file():
+        if known is None or again:
             try:
-                trained = train_for(minutes, find_recipe(choice.recipe), run, data)
+                trained = train_for(minutes, find_recipe(choice.recipe), run, data) if known is None else known.trained
             except RecipeError as error:  # such as weights that are not in the data folder
                 typer.echo(f"left out: {choice.recipe}: {error}", err=True)
                 continue
-            evaluated = measure(run, data, GROUPS[group], choice.points, limit)
-            known.write_text(json.dumps(asdict(trained) | asdict(evaluated), indent=1), encoding="utf-8")
-        rows.append((choice, Outcome(**json.loads(known.read_text(encoding="utf-8")))))
+            known = Outcome(trained, measure(run, data, GROUPS[group], choice.points, limit))
+            (run / OUTCOME).write_text(json.dumps(asdict(known), indent=1), encoding="utf-8")
+        rows.append((choice, known))
     table = list(as_markdown(GROUPS[group], rows))
     if write is not None:
         write_into(write, f"python -m benchmarks.recipe_table {group} --minutes {minutes:g}", table)
@@ -307,17 +318,17 @@ def as_markdown(group: Group, rows: Sequence[tuple[Choice, Outcome]]) -> Iterato
     for choice, outcome in rows:
         cells = [
             f"`{choice.recipe}`",
-            *(_figure(outcome.figures[metric]) for metric in group.metrics),
+            *(_figure(outcome.evaluated.figures[metric]) for metric in group.metrics),
             *([choice.published or "-"] if published else []),
-            f"{outcome.parameters:,}",
-            f"{outcome.steps:,}",
-            f"{outcome.processor_minutes:.1f}",
-            f"{outcome.data}, {outcome.figures['count']:,.0f}",
+            f"{outcome.trained.parameters:,}",
+            f"{outcome.trained.steps:,}",
+            f"{outcome.trained.processor_minutes:.1f}",
+            f"{outcome.evaluated.data}, {outcome.evaluated.figures['count']:,.0f}",
         ]
         yield f"| {' | '.join(cells)} |"
     yield ""
-    for machine in sorted({outcome.machine for _, outcome in rows}):
-        dates = sorted({outcome.date for _, outcome in rows if outcome.machine == machine})
+    for machine in sorted({outcome.trained.machine for _, outcome in rows}):
+        dates = sorted({outcome.trained.date for _, outcome in rows if outcome.trained.machine == machine})
         yield f"Minutes are processor time on {machine}; {' to '.join(dict.fromkeys([dates[0], dates[-1]]))}."
 
 

@@ -44,11 +44,14 @@ def test_a_choice_is_trained_once_and_then_known(tmp_path: Path) -> None:
     assert len(rows) == 1
     assert "92.0 / - / 99.6" in rows[0]
     outcome = json.loads((tmp_path / "runs" / "0.01-minutes" / "ptr-net-5" / OUTCOME).read_text(encoding="utf-8"))
-    assert outcome["figures"]["count"] == 2
-    assert outcome["steps"] > 0
-    assert outcome["processor_minutes"] >= 0.01
-    again = CliRunner().invoke(app, [*arguments, "--finished"])
-    assert [line for line in again.stdout.splitlines() if line in rows] == rows
+    assert outcome["evaluated"]["figures"]["count"] == 2
+    assert outcome["trained"]["steps"] > 0
+    assert outcome["trained"]["processor_minutes"] >= 0.01
+    known = CliRunner().invoke(app, [*arguments, "--finished"])
+    assert [line for line in known.stdout.splitlines() if line in rows] == rows
+    again = CliRunner().invoke(app, [*arguments, "--again"])
+    assert "convex_hull_5_test, first 1000, 3 |" in again.stdout
+    assert f"| {outcome['trained']['steps']:,} | " in again.stdout
 
 
 def test_a_choice_whose_data_is_not_there_is_left_out(tmp_path: Path) -> None:
