@@ -19,6 +19,7 @@ $(RUNS)/tour/averaged.pt: $(RUNS)/tour-small/averaged.pt
 $(RUNS)/captioning-en/averaged.pt: $(RUNS)/captioning-en-base/averaged.pt
 $(RUNS)/delaunay/averaged.pt: $(RUNS)/delaunay-small/averaged.pt
 $(RUNS)/translation-de-en/averaged.pt: $(PAIRS)/flickr8k.en-de.tsv.gz
+$(RUNS)/translation-en-fr/averaged.pt: $(RUNS)/translation-en-de-base/averaged.pt
 $(RUNS)/translation-en-de/averaged.pt: $(RUNS)/translation-en-de-base/averaged.pt $(PAIRS)/flickr8k.en-de.judged.tsv.gz
 
 # The run folder may hold an interrupted run, which goes on.
