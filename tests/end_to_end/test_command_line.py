@@ -99,6 +99,18 @@ def test_a_triangulation_is_printed_and_drawn(run, tmp_path):
     assert (tmp_path / "triangles.svg").read_text().count("<polygon") == 2
 
 
+def test_points_are_repaired_and_decoded_in_symmetries_where_asked_to(run):
+    points, asked = "0 0\n2 0\n2 2\n0 2\n1 1\n", ("--max-length", 2, "--repair", "fix", "--symmetries", 8)
+    output = succeeded(run("hull", "-", *asked, stdin=points))
+    assert "4 corners, area 4, the convex hull, repaired (" in output
+    output = succeeded(run("triangulate", "-", *asked, stdin=points))
+    assert "4 triangles, covers the hull once, Delaunay, repaired (4 triangles changed)" in output
+    assert "5 points, length 8.82843, repaired (" in succeeded(run("tour", "-", *asked, stdin=points))
+    refused = run("hull", "-", "--symmetries", 9, stdin=points)
+    assert refused.exit_code == 2
+    assert "symmetries: 9; allowed: from 1 to 8" in refused.stderr
+
+
 def test_models_are_listed_and_one_is_described(run):
     listed = succeeded(run("models"))
     assert [line.split()[0] for line in listed.splitlines()[1:]] == [
