@@ -19,8 +19,8 @@ $(RUNS)/tour/averaged.pt: $(RUNS)/tour-small/averaged.pt
 $(RUNS)/captioning-en/averaged.pt: $(RUNS)/captioning-en-base/averaged.pt
 $(RUNS)/delaunay/averaged.pt: $(RUNS)/delaunay-small/averaged.pt
 $(RUNS)/translation-de-en/averaged.pt: $(PAIRS)/flickr8k.en-de.tsv.gz
-$(RUNS)/translation-en-fr/averaged.pt: $(RUNS)/translation-en-de-base/averaged.pt
-$(RUNS)/translation-en-de/averaged.pt: $(RUNS)/translation-en-de-base/averaged.pt $(PAIRS)/flickr8k.en-de.judged.tsv.gz
+$(RUNS)/translation-en-fr/averaged.pt: $(RUNS)/translation-en-de/averaged.pt
+$(RUNS)/translation-en-de-distilled/averaged.pt: $(RUNS)/translation-en-de/averaged.pt $(PAIRS)/flickr8k.en-de.judged.tsv.gz
 
 # The run folder may hold an interrupted run, which goes on.
 $(RUNS)/%/averaged.pt: | $(FROM)
@@ -29,11 +29,11 @@ $(RUNS)/%/averaged.pt: | $(FROM)
 $(BUNDLES)/%/1/manifest.json: $(RUNS)/%/averaged.pt
 	$(BIN)/beamstep export $(RUNS)/$* --data $(FROM) --output $(BUNDLES) --replace
 
-$(PAIRS)/flickr8k.en-de.tsv.gz: $(BUNDLES)/translation-en-de-base/1/manifest.json
-	$(BIN)/beamstep distil $(BUNDLES)/translation-en-de-base --captions $(FROM)/flickr8k/captions.jsonl $(HELD_BACK) --output $@
+$(PAIRS)/flickr8k.en-de.tsv.gz: $(BUNDLES)/translation-en-de/1/manifest.json
+	$(BIN)/beamstep distil $(BUNDLES)/translation-en-de --captions $(FROM)/flickr8k/captions.jsonl $(HELD_BACK) --output $@
 
-$(PAIRS)/flickr8k.en-de.judged.tsv.gz: $(BUNDLES)/translation-en-de-base/1/manifest.json $(BUNDLES)/translation-de-en/1/manifest.json
-	$(BIN)/beamstep distil $(BUNDLES)/translation-en-de-base --captions $(FROM)/flickr8k/captions.jsonl $(HELD_BACK) \
+$(PAIRS)/flickr8k.en-de.judged.tsv.gz: $(BUNDLES)/translation-en-de/1/manifest.json $(BUNDLES)/translation-de-en/1/manifest.json
+	$(BIN)/beamstep distil $(BUNDLES)/translation-en-de --captions $(FROM)/flickr8k/captions.jsonl $(HELD_BACK) \
 	    --reverse $(BUNDLES)/translation-de-en --candidates 8 --output $@
 
 # The data folder may be read-only: what is distilled lies beside links into it.
