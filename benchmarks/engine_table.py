@@ -167,7 +167,7 @@ def bench_of(subject: Subject) -> Iterator[Bench]:
         # Another process, so that torch is not in the one that measures.
         subprocess.run([sys.executable, "-m", "benchmarks.synthetic_bundle", str(SYNTHETIC_MODELS)], check=True)
     with ExitStack() as stack:
-        server = stack.enter_context(serving(subject.models))
+        server = stack.enter_context(serving(subject.models, ["--prefer", subject.key.partition("/")[0]]))
         clients = stack.enter_context(ClientProcess(server.address))
         bare = BareLoop(folder)
         yield Bench(

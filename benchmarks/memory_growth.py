@@ -57,7 +57,10 @@ def memory_growth(
     sent = short_requests(workload, most_pieces, most_tokens)
     looks: list[Look] = []
     began = time.monotonic()
-    with serving(subject.models) as server, ClientProcess(server.address) as calling:
+    with (
+        serving(subject.models, ["--prefer", subject.key.partition("/")[0]]) as server,
+        ClientProcess(server.address) as calling,
+    ):
 
         def send(count: int) -> None:
             calling.measure(sent, clients=clients, skip=0, count=count)

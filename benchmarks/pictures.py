@@ -25,7 +25,7 @@ from beamstep.pictures.file import Over
 from beamstep.pictures.points import draw_panels
 from beamstep.pictures.style import write
 from beamstep.points import Point
-from benchmarks.demo import running_server
+from benchmarks.demo import TRANSLATOR, running_server
 
 SENTENCE: Final = "A woman is holding a child who is wearing a white hat."
 HULLS: Final = 6
@@ -71,7 +71,7 @@ def pictures(
 
 def alignment(client: Client) -> Figure:
     """Draw the alignment matrix of a sentence."""
-    answer = client.translate(SENTENCE, options=LOOK)
+    answer = client.translate(SENTENCE, model=TRANSLATOR, options=LOOK)
     best = answer.hypotheses[0]
     return draw_alignment(best.decoding, answer.source_pieces, best.text)
 

@@ -71,7 +71,13 @@ def shipped_models() -> Path:
 
 @pytest.fixture(scope="session")
 def shipped_server() -> Iterator[ServerThread]:
-    config = ServerConfig(SHIPPED, host="127.0.0.1", port=0, session=SessionConfig(step_threads=1, spinning=False))
+    config = ServerConfig(
+        SHIPPED,
+        host="127.0.0.1",
+        port=0,
+        preferred=("translation-en-de",),
+        session=SessionConfig(step_threads=1, spinning=False),
+    )
     with ServerThread(config, OnnxModel) as thread:
         yield thread
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import yaml
 from torch import Tensor, nn
 
 from tests.fakes.bundles import SENTENCES
@@ -19,6 +18,7 @@ from training.models.mobilenet import FEATURE_SIZE
 from training.problems.text import train_tokenizer
 from training.recipe import Recipe, find_recipe
 from training.run import Run
+from training.variants import read_content
 
 FAMILIES = ("gru", "lstm", "rnn", "captioning", "pointing")
 """Translation with each cell, captioning, and pointing with every kind of state that a pointer network has."""
@@ -51,7 +51,7 @@ def untrained_run(family: str, folder: Path) -> Run:
 
 def _recipe(name: str, changes: Mapping[str, Mapping[str, Any]]) -> Recipe:
     """Return a packaged recipe with some keys of its sections changed."""
-    content = yaml.safe_load(find_recipe(name).read_text(encoding="utf-8"))
+    content = read_content(find_recipe(name))
     for section, keys in changes.items():
         content[section] |= keys
     return Recipe.model_validate(content)

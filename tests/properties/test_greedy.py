@@ -7,14 +7,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from serving.decoding.constraints import Constraint
 from serving.decoding.options import DecodingOptions
 from serving.decoding.search import decode
 from serving.registry import TASKS
-from serving.tasks.base import Plan, TextTask
+from serving.tasks.base import Plan, TextTask, first_banned
 from serving.tasks.options import RequestedOptions
 from serving.tasks.pointing import Pointing
 from tests.fakes.bundles import write_bundle
-from tests.fakes.greedy import FIRST_POSITION, greedy, rule_of
+from tests.fakes.greedy import FIRST_POSITION, MayFollow, greedy, rule_of
 from tests.fakes.markov import SPECIAL, MarkovModel, random_table, source
 
 CHAINS = 60
@@ -61,12 +62,19 @@ def test_beam_one_is_greedy(task):
         neighbour = DecodingOptions(8, 12, size, SPECIAL, hypothesis_count=3)
         [(alone,)] = decode(model, [source()], plan.options, [plan.constraint])
         _, (beside,) = decode(model, [source()] * 2, [neighbour, plan.options], [None, plan.constraint])
-        tokens, log_probs = greedy(model, source(), plan.options, rule_of(name, points))
+        tokens, log_probs = greedy(model, source(), plan.options, rule_for(name, points, plan.constraint))
         assert alone.tokens == tokens
         assert list(alone.token_log_probs) == log_probs
         assert beside == alone
         if points is not None:
             assert_is_an_answer(name, tokens, len(points), whole=tokens[-1] == SPECIAL.eos)
+
+
+def rule_for(name: str, points: np.ndarray | None, constraint: Constraint | None) -> MayFollow:
+    """Return the rule in plain Python; of hulls and triangulations the constraint's own, which test_well_formed.py has."""
+    if name in {"convex_hull", "delaunay"}:
+        return lambda tokens, following: first_banned((*tokens, following), constraint) is None
+    return rule_of(name, points)
 
 
 def assert_is_an_answer(name: str, tokens: tuple[int, ...], count: int, *, whole: bool) -> None:

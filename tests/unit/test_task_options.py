@@ -272,7 +272,7 @@ def test_a_prefix_names_a_corner_by_its_first_name(tmp_path):
     hull = ConvexHull(write_bundle(tmp_path, "convex_hull"))
     source = hull.source([*SQUARE, SQUARE[0]])
     message = refusal(plan, hull, source, target_prefix_tokens=(7,))
-    rule = "at least three points, none twice, of equal points the first"
+    rule = "corners of a convex polygon, counter-clockwise, of equal points the first"
     assert message == f"options.target_prefix_tokens[0]: 7; allowed: {rule}"
 
 
