@@ -34,7 +34,7 @@ SENTENCES: Final = (
 )
 TRANSLATOR: Final = "translation-en-de"
 POINT_COUNT: Final = 12
-TRIANGULATED: Final = 8  # the shipped model was trained on up to 10 points
+TRIANGULATED: Final = 8  # few enough for one line
 SEED: Final = 7
 START_TIMEOUT_S: Final = 120.0
 STOP_TIMEOUT_S: Final = 30.0
