@@ -44,7 +44,7 @@ def distil(  # noqa: PLR0917 - typer makes options of them
         given = [line for path in source or () for line in read_lines(path)]
         if captions is not None:
             given += read_captions_as_text(captions, split)
-        sentences = without_held_back(given, held_back or ())
+        sentences = _checked(without_held_back(given, held_back or ()), len(given))
         forward = load_bundle(find_bundle(bundle))
         backward = None if reverse is None else load_bundle(find_bundle(reverse))
         with teacher_of(forward, backward) as teacher:
@@ -64,3 +64,11 @@ def _check(source: list[Path] | None, captions: Path | None, candidates: int, hy
         raise BadData("--source and --captions: neither given; allowed: one or both")
     if hypotheses > candidates:
         raise BadData(f"--hypotheses: given {hypotheses}; allowed: up to --candidates, {candidates}")
+
+
+def _checked(sentences: list[str], given: int) -> list[str]:
+    if not sentences:
+        raise BadData(
+            f"--source and --captions: all of {given} sentences are held back or empty; allowed: at least one other"
+        )
+    return sentences

@@ -1,28 +1,21 @@
 """What a served model, or two of opposite directions, say of sentences: targets for a model that is to learn from them."""
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
 
 from rich.console import Console
-from rich.progress import track
+from rich.progress import Progress
 
 from export.evaluation.lines import BadData
+from export.evaluation.served import Served
 from serving.bundle import Bundle
 from serving.engine import Engine
-from serving.errors import InvalidRequest
 from serving.request import Decoded
 from serving.session import OnnxModel, SessionConfig
+from serving.tasks.base import Source
 from serving.tasks.options import RequestedOptions
 from serving.tasks.translation import Translation
-
-Item = TypeVar("Item")
-
-IN_FLIGHT = 128
-"""Requests in the engine at once: enough to keep its batch full, fewer than its queue takes."""
 
 
 @dataclass(frozen=True)
@@ -63,57 +56,63 @@ class Teacher:
         """
         requested = RequestedOptions(beam_size=max(5, candidates), hypothesis_count=candidates)
 
-        def ask(sentence: str) -> Future[Decoded]:
-            source = self.forward.source(sentence)
-            plan = self.forward.plan(requested, source)
-            return self.engine.submit(self.forward.bundle.key, source.inputs, *plan).future
-
-        lists = []
-        for decoded in _in_order(sentences, ask, "translating"):
-            found = [] if decoded is None else decoded.hypotheses
-            texts = {self.forward.text(hypothesis): hypothesis.score for hypothesis in reversed(found)}
+        def read(_: Sequence[Source], decoded: Sequence[Decoded]) -> list[Translated]:
+            texts = {self.forward.text(found): found.score for found in reversed(decoded[0].hypotheses)}
             ordered = sorted(texts.items(), key=lambda pair: -pair[1])
-            lists.append([Translated(text, score) for text, score in ordered if text])
-        return lists if self.backward is None else self._judge(sentences, lists, self.backward)
+            return [Translated(text, score) for text, score in ordered if text]
+
+        with self._asking(self.forward, requested, "translating", len(sentences)) as served:
+            answers = served.ask_all(
+                sentences,
+                lambda sentence: [self.forward.source(sentence)],
+                lambda sources: [self.forward.plan(requested, sources[0])],
+                read,
+            )
+        lists = [ones or [] for ones in answers.best]
+        return lists if self.backward is None or not any(lists) else self._judge(sentences, lists, self.backward)
 
     def _judge(
         self, sentences: Sequence[str], lists: Sequence[Sequence[Translated]], backward: Translation
     ) -> list[list[Translated]]:
         """Score each sentence given each of its translations, and order them by both scores."""
         pairs = [(one.text, sentence) for sentence, ones in zip(sentences, lists, strict=True) for one in ones]
+        requested = RequestedOptions()
 
-        def ask(pair: tuple[str, str]) -> Future[Decoded]:
-            source = backward.source(pair[0])
-            target = backward.target("target", pair[1])
-            plan = backward.plan_score(RequestedOptions(), source, target)
-            return self.engine.submit(backward.bundle.key, source.inputs, *plan).future
+        def source_of(pair: tuple[str, str]) -> list[_Targeted]:
+            source, target = backward.source(pair[0]), backward.target("target", pair[1])
+            return [_Targeted(source.inputs, source.length, source.vocabulary_size, source.constraint, target)]
 
-        scores = _in_order(pairs, ask, "translating back")
-        judged = []
-        for ones in lists:
-            backs = [next(scores) for _ in ones]
-            known = [
-                Translated(one.text, one.score, decoded.hypotheses[0].log_prob / len(decoded.hypotheses[0].tokens))
-                for one, decoded in zip(ones, backs, strict=True)
-                if decoded is not None
-            ]
-            judged.append(sorted(known, key=lambda one: -(one.score + one.back)))
-        return judged
+        def read(_: Sequence[_Targeted], decoded: Sequence[Decoded]) -> float:
+            found = decoded[0].hypotheses[0]
+            return found.log_prob / len(found.tokens)
+
+        with self._asking(backward, requested, "translating back", len(pairs)) as served:
+            answers = served.ask_all(
+                pairs,
+                source_of,
+                lambda sources: [backward.plan_score(requested, sources[0], sources[0].target)],
+                read,
+            )
+        backs = iter(answers.best)
+        judged = [
+            [Translated(one.text, one.score, back) for one in ones if (back := next(backs)) is not None]
+            for ones in lists
+        ]
+        return [sorted(ones, key=lambda one: -(one.score + one.back)) for ones in judged]
+
+    @contextmanager
+    def _asking(self, task: Translation, requested: RequestedOptions, doing: str, count: int) -> Iterator[Served]:
+        """Ask one of the models, with a progress bar on stderr."""
+        with Progress(console=Console(stderr=True), transient=True) as progress:
+            bar = progress.add_task(doing, total=count)
+            yield Served(self.engine, task.bundle.key, requested, lambda: progress.advance(bar))
 
 
-def _in_order(items: Sequence[Item], ask: Callable[[Item], Future[Decoded]], doing: str) -> Iterator[Decoded | None]:
-    """Ask for many items at a time and yield the answers in order; None where serving refuses the item."""
-    waiting: deque[Future[Decoded] | None] = deque()
-    for item in track(items, doing, console=Console(stderr=True), transient=True):
-        if len(waiting) == IN_FLIGHT:
-            future = waiting.popleft()
-            yield None if future is None else future.result()
-        try:
-            waiting.append(ask(item))
-        except InvalidRequest:
-            waiting.append(None)
-    for future in waiting:
-        yield None if future is None else future.result()
+@dataclass(frozen=True)
+class _Targeted(Source):
+    """A source, and the tokens of the whole answer to score."""
+
+    target: Sequence[int]
 
 
 @contextmanager

@@ -74,7 +74,7 @@ class Served:
             InvalidRequest: a decoding option is out of the model's range.
             BadData: every source is refused.
         """
-        return self._answer_all(
+        return self.ask_all(
             payloads,
             lambda payload: [source_of(payload)],
             lambda sources: [task.plan(self.requested, sources[0])],
@@ -91,7 +91,7 @@ class Served:
             BadData: every set is refused.
         """
         chosen = task.symmetries(symmetries, self.requested)
-        return self._answer_all(
+        return self.ask_all(
             point_sets,
             lambda points: task.sources(points, chosen),
             lambda sources: task.plans(self.requested, sources),
@@ -100,13 +100,25 @@ class Served:
             )[0],
         )
 
-    def _answer_all(
+    def ask_all(
         self,
         payloads: Sequence[Payload],
         sources_of: Callable[[Payload], Sequence[AnySource]],
         plans_of: Callable[[Sequence[AnySource]], Sequence[Plan]],
         read: Callable[[Sequence[AnySource], Sequence[Decoded]], Answer],
     ) -> Answers[Answer]:
+        """Send what each payload comes to, many at a time, and read what was found, in order.
+
+        Args:
+            payloads: at least one.
+            sources_of: a payload's encoder inputs; where it raises InvalidRequest the payload is refused.
+            plans_of: how each of them is to be searched; an InvalidRequest of it is raised.
+            read: what is kept of a payload's searches.
+
+        Raises:
+            InvalidRequest: a decoding option is out of the model's range.
+            BadData: every payload is refused.
+        """
         best: list[Answer | None] = []
         refusals: dict[int, InvalidRequest] = {}
         in_flight: deque[tuple[Sequence[AnySource], list[Future[Decoded]]]] = deque()

@@ -123,3 +123,22 @@ def test_a_bundle_of_another_task_cannot_teach(folder: Path) -> None:
     result = run(folder / "models/hull", "--source", folder / "text", "--output", folder / "pairs.tsv")
     assert result.exit_code == 2
     assert "a bundle for convex_hull; allowed: translation" in result.output
+
+
+def test_a_beam_that_the_model_does_not_allow_is_said_and_not_taken_for_refused_sentences(folder: Path) -> None:
+    (folder / "text").write_text("a\n")
+    path = folder / "models/there/1"
+    limit = load_bundle(path).manifest.limits.beam_size
+    words = ("--source", folder / "text", "--candidates", limit + 1, "--output", folder / "pairs.tsv")
+    result = run(path, *words)
+    assert result.exit_code == 2
+    assert "beam_size" in result.output
+    assert not (folder / "pairs.tsv").exists()
+
+
+def test_nothing_left_to_translate_is_said(folder: Path) -> None:
+    (folder / "text").write_text("a b\n")
+    words = ("--source", folder / "text", "--held-back", folder / "text", "--output", folder / "pairs.tsv")
+    result = run(folder / "models/there", *words)
+    assert result.exit_code == 2
+    assert "all of 1 sentences are held back or empty" in result.output
