@@ -75,21 +75,25 @@ def train_recipe(
         OSError: the run folder cannot be written.
     """
     check_data(recipe, data)
+    goes_on = resume and (run / "checkpoints" / "last.pt").is_file()
+    start = None if goes_on else recipe.start_from  # a checkpoint has all of it
+    if start is not None and restart:
+        start.check(run)
     prepare_folder(file, recipe, run, resume=resume, restart=restart)
     seed_everything(recipe.seed)
-    if recipe.start_from is not None:
-        recipe.start_from.take_tokenizers(run)
+    if start is not None:
+        start.take_tokenizers(run)
     problem = recipe.problem.build(data, run, recipe.seed)
     model = recipe.model.build(problem)
-    if recipe.start_from is not None:
-        taken = recipe.start_from.take_weights(model, run)
-        console.print(f"beginning with {taken:,} weights of {recipe.start_from.run}")
+    if start is not None:
+        taken = start.take_weights(model, run)
+        console.print(f"beginning with {taken:,} weights of {start.run}")
     trainer = Trainer(recipe.training, model, problem, run, reporter=Reporter(console), minutes=minutes, clock=clock)
     parameters = sum(weights.numel() for weights in model.parameters())
     console.print(
         f"{recipe.name}: {parameters:,} parameters, {torch.get_num_threads()} threads, {trainer.device}, {trainer.precision}"
     )
-    if resume and trainer.last_checkpoint.is_file():
+    if goes_on:
         trainer.resume()
         console.print(f"going on from step {trainer.position.step}")
     elif resume:

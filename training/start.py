@@ -24,13 +24,18 @@ class StartConfig(Config):
     parts: tuple[str, ...] = ("",)
     tokenizers: tuple[str, ...] = Field(default=())
 
-    def take_tokenizers(self, run: Path) -> None:
-        """Copy the tokenizers into the new run's folder `run`."""
+    def check(self, run: Path) -> None:
+        """Raise RecipeError where the earlier run, or a tokenizer of it, is missing; before --restart throws anything away."""
         folder = self._folder(run)
         for name in self.tokenizers:
             if not (folder / name).is_file():
                 raise RecipeError(f"start_from.tokenizers: {folder} has no {name}")
-            shutil.copyfile(folder / name, run / name)
+
+    def take_tokenizers(self, run: Path) -> None:
+        """Copy the tokenizers, after a check, into the new run's folder `run`."""
+        self.check(run)
+        for name in self.tokenizers:
+            shutil.copyfile(self._folder(run) / name, run / name)
 
     def take_weights(self, model: SequenceToSequence, run: Path) -> int:
         """Overwrite the weights of `model` that `parts` names, and return how many numbers that were.

@@ -171,3 +171,24 @@ def test_a_run_s_translations_can_be_looked_at(learnt: Run) -> None:
     source, translation, reference, score = result.output.splitlines()
     assert translation.removeprefix("  -> ") == reference.removeprefix("   = ") == " ".join(reversed(source.split()))
     assert "averaged.pt: greedy, BLEU = " in score
+
+
+def test_a_run_that_began_with_another_goes_on_without_it_and_is_not_thrown_away_for_want_of_it(
+    short_recipe: Path, tmp_path: Path
+) -> None:
+    first, second, recipe = tmp_path / "first", tmp_path / "second", tmp_path / "second.yaml"
+    assert run_command(short_recipe, "--run", first)[0] == 0
+    content = yaml.safe_load(short_recipe.read_text(encoding="utf-8"))
+    content["start_from"] = {"run": "first", "tokenizers": ["source.model", "target.model"]}
+    recipe.write_text(yaml.safe_dump(content), encoding="utf-8")
+    status, output = run_command(recipe, "--run", second)
+    assert status == 0, output
+    assert "weights of first" in output
+    shutil.rmtree(first)
+    status, output = run_command(recipe, "--run", second, "--resume")
+    assert status == 0, output
+    status, output = run_command(recipe, "--run", second, "--restart")
+    assert status == 2
+    assert "holds no finished run" in output.replace("\n", " ")
+    assert (second / "averaged.pt").is_file()
+    assert (second / "checkpoints" / "last.pt").is_file()
