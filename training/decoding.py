@@ -149,6 +149,10 @@ class Samples(NamedTuple):
         """Return each as a list, its `eos` included."""
         return [[token for token in row if token != PAD] for row in self.target.tolist()]
 
+    def by_length(self, rows: int) -> tuple[Tensor, ...]:
+        """Return the places of all samples, the shortest first, in parts of at most so many rows."""
+        return (self.target != PAD).sum(1).argsort().split(rows)
+
 
 @torch.no_grad()
 def draw(decoder: Decoder, memory: Memory, state: State, count: int, max_length: int) -> Samples:

@@ -1,4 +1,4 @@
-"""The training loss: cross-entropy with label smoothing over the tokens that are allowed; and what validation counts."""
+"""The training losses: cross-entropy with label smoothing over the tokens that are allowed, or weighed; and what validation counts."""
 
 from typing import Any, NamedTuple
 
@@ -22,35 +22,51 @@ def smoothed_cross_entropy(logits: Tensor, target: Tensor, smoothing: float) -> 
         target: (B, T) int64, tokens then `eos`, padded with `pad`; at least one is real.
         smoothing: from 0 to below 1.
     """
-    loss: Tensor = _SmoothedCrossEntropy.apply(logits.flatten(0, 1), target.flatten(), smoothing)  # type: ignore[no-untyped-call]
+    return _cross_entropy(logits, target, torch.ones_like(target, dtype=torch.float32), smoothing)
+
+
+def weighed_cross_entropy(logits: Tensor, target: Tensor, weights: Tensor) -> Tensor:
+    """Return the mean over real tokens of weight times cross-entropy, in nats.
+
+    Args:
+        logits: (B, T, V), of any float type; -inf where not allowed.
+        target: (B, T) int64, tokens then `eos`, padded with `pad`; at least one is real.
+        weights: (B,) float32, of any sign.
+    """
+    return _cross_entropy(logits, target, weights.unsqueeze(1).expand_as(target), 0.0)
+
+
+def _cross_entropy(logits: Tensor, target: Tensor, weights: Tensor, smoothing: float) -> Tensor:
+    """Return the mean over real tokens; logits (B, T, V), the others (B, T)."""
+    loss: Tensor = _CrossEntropy.apply(logits.flatten(0, 1), target.flatten(), weights.flatten(), smoothing)  # type: ignore[no-untyped-call]
     return loss
 
 
-class _SmoothedCrossEntropy(torch.autograd.Function):
+class _CrossEntropy(torch.autograd.Function):
     """The loss and its gradient (softmax minus smoothed target) in one pass over the logits, in float32."""
 
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
-        """Return the mean loss of logits (M, V) against labels (M,); rows labelled `pad` count for nothing."""
+    def forward(ctx: Any, logits: Tensor, labels: Tensor, weights: Tensor, smoothing: float) -> Tensor:
+        """Return the mean weighed loss of logits (M, V) against labels (M,); rows labelled `pad` count for nothing."""
         real = (labels != PAD).nonzero().squeeze(1)
         gradient = torch.zeros_like(logits)
         total = logits.new_zeros((), dtype=torch.float32)
         for part in torch.split(real, max(1, CHUNK_ELEMENTS // logits.shape[1])):
-            loss, slope = _loss_and_slope(logits[part], labels[part], smoothing)
-            gradient[part] = slope.div_(len(real)).to(gradient.dtype)
-            total += loss
+            losses, slopes = _losses_and_slopes(logits[part], labels[part], smoothing)
+            gradient[part] = slopes.mul_((weights[part] / len(real)).unsqueeze(1)).to(gradient.dtype)
+            total += losses @ weights[part]
         ctx.save_for_backward(gradient)
         return total / len(real)
 
     @staticmethod
-    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, None, None, None]:
         """Return the gradient by the logits."""
         (gradient,) = ctx.saved_tensors
-        return gradient * slope, None, None
+        return gradient * slope, None, None, None
 
 
-def _loss_and_slope(scores: Tensor, labels: Tensor, smoothing: float) -> tuple[Tensor, Tensor]:
-    """Return the summed loss of scores (M, V), and its gradient (M, V), in float32."""
+def _losses_and_slopes(scores: Tensor, labels: Tensor, smoothing: float) -> tuple[Tensor, Tensor]:
+    """Return the loss of each row of scores (M, V), and its gradient (M, V), in float32."""
     log_probs = torch.log_softmax(scores, -1, dtype=torch.float32)
     labels = labels.unsqueeze(1)
     loss = (smoothing - 1) * log_probs.gather(1, labels).squeeze(1)
@@ -62,7 +78,7 @@ def _loss_and_slope(scores: Tensor, labels: Tensor, smoothing: float) -> tuple[T
         loss -= share * log_probs.nan_to_num_(nan=float("nan"), neginf=0.0).sum(-1)
         slope.addcmul_(allowed, share.unsqueeze(1), value=-1)
     slope.scatter_add_(1, labels, slope.new_full(labels.shape, smoothing - 1))
-    return loss.sum(), slope
+    return loss, slope
 
 
 class Counts(NamedTuple):

@@ -21,6 +21,7 @@ $(RUNS)/delaunay/averaged.pt: $(RUNS)/delaunay-small/averaged.pt
 $(RUNS)/translation-de-en/averaged.pt: $(PAIRS)/flickr8k.en-de.tsv.gz
 $(RUNS)/translation-en-fr/averaged.pt: $(RUNS)/translation-en-de/averaged.pt
 $(RUNS)/translation-en-de-distilled/averaged.pt: $(RUNS)/translation-en-de/averaged.pt $(PAIRS)/flickr8k.en-de.judged.tsv.gz
+$(RUNS)/translation-en-de-rewarded/averaged.pt: $(RUNS)/translation-en-de-distilled/averaged.pt
 
 # The run folder may hold an interrupted run, which goes on.
 $(RUNS)/%/averaged.pt: | $(FROM)
