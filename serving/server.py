@@ -28,6 +28,7 @@ from beamstep.v1 import (
     translation_pb2_grpc,
 )
 from serving.bundle import Bundle, find_bundles, load_bundle
+from serving.calls.interceptor import CallInterceptor, Observer
 from serving.config import SERVICE_TASKS, ServerConfig
 from serving.decoding.step import Model
 from serving.engine import Engine
@@ -96,6 +97,7 @@ class Server:
         self._backend = Backend(self._registry)
         self._health = health.aio.HealthServicer()
         self._image_threads = ThreadPoolExecutor(config.image_threads, thread_name_prefix="images")
+        self._observers: list[Observer] = []
         self.engine: Engine | None = None
         self.port = 0
 
@@ -107,7 +109,7 @@ class Server:
         """
         config = self._config
         self._server = grpc.aio.server(
-            interceptors=[StatusInterceptor()],
+            interceptors=[CallInterceptor(self._observers), StatusInterceptor()],
             options=[
                 ("grpc.max_receive_message_length", config.message_bytes),
                 ("grpc.so_reuseport", 0),  # a second server on this port shall fail, not share it

@@ -151,7 +151,8 @@ class Samples(NamedTuple):
 
     def by_length(self, rows: int) -> tuple[Tensor, ...]:
         """Return the places of all samples, the shortest first, in parts of at most so many rows."""
-        return (self.target != PAD).sum(1).argsort().split(rows)
+        parts: tuple[Tensor, ...] = torch.split((self.target != PAD).sum(1).argsort(), rows)
+        return parts
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""The training losses: cross-entropy with label smoothing over the tokens that are allowed, or weighed; and what validation counts."""
+"""The training losses: cross-entropy with label smoothing over the tokens that are allowed, or weighed; what validation counts."""
 
 from typing import Any, NamedTuple
 

@@ -12,6 +12,7 @@ import grpc
 from google.protobuf.message import Message
 
 from beamstep.v1 import decoding_pb2
+from serving.calls.call import note_decoded, note_model
 from serving.decoding.request import Progress
 from serving.engine import Engine
 from serving.ensemble import Ensemble, Member, joint_inputs
@@ -166,6 +167,7 @@ class Backend:
         engine = self._engine
         if engine is None:
             raise Draining("the server is loading its models; retry in a moment")
+        note_model(asked.models.key, asked.source.length)
         remaining = context.time_remaining()
         alone = len(asked.sources) == 1
         ticket = engine.submit(
@@ -179,7 +181,9 @@ class Backend:
             on_progress=on_progress,
             make=None if alone else lambda: _ensemble(engine, asked.models),
         )
-        return await _answer(ticket)
+        decoded = await _answer(ticket)
+        note_decoded(decoded)
+        return decoded
 
     async def decode_all(self, every: Sequence[Asked[AnyTask, AnySource]], context: Context) -> tuple[Decoded, ...]:
         """Search for several answers at once, as one request's symmetries do; when one fails, none goes on. See `decode`."""

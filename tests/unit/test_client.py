@@ -37,7 +37,7 @@ class Scripted(model_pb2_grpc.ModelServiceServicer):
         self.calls = 0
         self.delay_s = 0.0
 
-    def ListModels(self, request, context):  # noqa: N802, ARG002
+    def ListModels(self, request, context):
         self.calls += 1
         time.sleep(self.delay_s)
         if self.failures:
@@ -121,7 +121,7 @@ def test_a_call_takes_no_longer_than_its_timeout():
 
 def test_field_violations_are_read_from_the_status():
     class Refusing(model_pb2_grpc.ModelServiceServicer):
-        def ListModels(self, request, context):  # noqa: N802, ARG002
+        def ListModels(self, request, context):
             names = error_details_pb2.BadRequest.FieldViolation
             violations = [names(field="a.b", description="1; allowed: 2"), names(field="c", description="é")]
             details = [any_pb2.Any(), any_pb2.Any()]
@@ -152,7 +152,7 @@ def overloaded_with(*details) -> Overloaded:
     """Return the error of a server that refuses with these details."""
 
     class Full(model_pb2_grpc.ModelServiceServicer):
-        def ListModels(self, request, context):  # noqa: N802, ARG002
+        def ListModels(self, request, context):
             packed = [any_pb2.Any() for _ in details]
             for target, detail in zip(packed, details, strict=True):
                 target.Pack(detail)
@@ -213,7 +213,7 @@ def test_certificates_without_tls_are_refused(tmp_path):
 
 def test_an_answer_may_be_larger_than_grpcs_own_limit():
     class Wordy(model_pb2_grpc.ModelServiceServicer):
-        def ListModels(self, request, context):  # noqa: N802, ARG002
+        def ListModels(self, request, context):
             return model_pb2.ListModelsResponse(models=[model_pb2.Model(description="x" * 5 * 2**20)])
 
     with serving(Wordy()) as address, Client(address) as client:

@@ -22,7 +22,7 @@ class ScoredCopies(CopyProblem):
 
     metrics = ("copied", "length")
 
-    def longest_answer(self, inputs: Any) -> int:  # noqa: ARG002
+    def longest_answer(self, inputs: Any) -> int:
         return 5
 
     def score(self, answers: list[list[int]]) -> dict[str, float]:

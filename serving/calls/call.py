@@ -1,0 +1,75 @@
+"""One call on its way through the server: who asked for what, which model answered, and where the time went.
+
+The interceptor makes it, whoever learns something writes it down, and observers (logs, metrics, traces) read it at the end.
+"""
+
+import time
+import uuid
+from collections.abc import Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Final
+
+from grpc import StatusCode
+
+from serving.request import Decoded
+
+REQUEST_ID: Final = "x-request-id"
+"""Metadata that names a call, sent back as it came; a new one is made where it is missing."""
+LONGEST_ID: Final = 128
+
+
+@dataclass
+class Call:
+    """What is known of one call; times in seconds on time.monotonic's clock.
+
+    Attributes:
+        method: with a leading slash, such as "/beamstep.v1.TranslationService/TranslateText".
+        metadata: of the request, the last value of each key; binary values aside.
+        peer: the address it came from, as gRPC writes it.
+        began: when it came.
+        request_id: the caller's, or made here.
+        principal: the name of the token it came with; "" where none is asked for.
+        model: key of the model that it is for, once that is known.
+        source_length: positions of its source, once that is known.
+        decoded: what the engine answered; several where one call searches several times.
+        ended: when it was over; 0 while it goes on.
+        code: how it ended.
+        details: what the caller was told of an error.
+    """
+
+    method: str
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    peer: str = ""
+    began: float = field(default_factory=time.monotonic)
+    request_id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    principal: str = ""
+    model: str = ""
+    source_length: int = 0
+    decoded: list[Decoded] = field(default_factory=list)
+    ended: float = 0.0
+    code: StatusCode = StatusCode.OK
+    details: str = ""
+
+    @property
+    def service(self) -> str:
+        """Return the full name of the service, such as "beamstep.v1.TranslationService"."""
+        return self.method.strip("/").rpartition("/")[0]
+
+
+CURRENT: Final[ContextVar[Call | None]] = ContextVar("call", default=None)
+"""The call that the running coroutine works for; None outside of calls."""
+
+
+def note_model(key: str, source_length: int) -> None:
+    """Write down which model the current call is for."""
+    call = CURRENT.get()
+    if call is not None:
+        call.model, call.source_length = key, source_length
+
+
+def note_decoded(decoded: Decoded) -> None:
+    """Write down what the engine answered the current call."""
+    call = CURRENT.get()
+    if call is not None:
+        call.decoded.append(decoded)

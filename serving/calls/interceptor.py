@@ -1,0 +1,125 @@
+"""The outermost interceptor: makes a `Call` of every call, asks the gates, and tells the observers how it ended."""
+
+import asyncio
+import inspect
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import aclosing, contextmanager
+from typing import Any, Protocol
+
+import grpc
+from grpc import StatusCode
+
+from serving.calls.call import CURRENT, LONGEST_ID, REQUEST_ID, Call
+
+logger = logging.getLogger(__name__)
+
+Context = grpc.aio.ServicerContext[Any, Any]
+NOT_OURS = ("/grpc.health.", "/grpc.reflection.")
+"""Infrastructure's own calls; they are no work."""
+
+
+class Observer(Protocol):
+    """Is told of every call; must return at once and not raise."""
+
+    def began(self, call: Call, context: Context) -> None:
+        """Note that a call has come; it may add to the context's metadata."""
+
+    def ended(self, call: Call, context: Context) -> None:
+        """Note how a call ended; trailing metadata may still be set where it was answered."""
+
+
+class CallInterceptor(grpc.aio.ServerInterceptor):
+    """Follows every call, unary or streaming, from its first to its last moment."""
+
+    def __init__(self, observers: Sequence[Observer] = ()) -> None:
+        self._observers = observers
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Any:
+        """Wrap the handler of one call."""
+        handler = await continuation(handler_call_details)
+        method = handler_call_details.method
+        if handler is None or method.startswith(NOT_OURS):
+            return handler
+        if inspect.isasyncgenfunction(handler.unary_stream):
+            return grpc.unary_stream_rpc_method_handler(
+                self._streaming(method, handler.unary_stream),
+                request_deserializer=handler.request_deserializer,
+                response_serializer=handler.response_serializer,
+            )
+        if handler.unary_unary is None:
+            return handler
+        return grpc.unary_unary_rpc_method_handler(
+            self._answering(method, handler.unary_unary),
+            request_deserializer=handler.request_deserializer,
+            response_serializer=handler.response_serializer,
+        )
+
+    def _answering(self, method: str, handler: Callable[[Any, Context], Awaitable[Any]]) -> Any:
+        async def answer(request: Any, context: Context) -> Any:
+            with self._followed(method, context):
+                return await handler(request, context)
+
+        return answer
+
+    def _streaming(self, method: str, handler: Any) -> Any:
+        async def answer(request: Any, context: Context) -> AsyncIterator[Any]:
+            with self._followed(method, context):
+                async with aclosing(handler(request, context)) as messages:
+                    async for message in messages:
+                        yield message
+
+        return answer
+
+    @contextmanager
+    def _followed(self, method: str, context: Context) -> Iterator[None]:
+        """Make the current call, and see it to its end, whatever that is."""
+        call = _call_of(method, context)
+        token = CURRENT.set(call)
+        self._tell("began", call, context)
+        try:
+            yield
+        except grpc.aio.AbortError:
+            call.code = _code(context)
+            call.details = str(context.details() or "")
+            raise
+        except (asyncio.CancelledError, GeneratorExit):
+            left = context.time_remaining()
+            call.code = StatusCode.DEADLINE_EXCEEDED if left is not None and left <= 0 else StatusCode.CANCELLED
+            raise
+        except BaseException:
+            call.code = StatusCode.INTERNAL
+            raise
+        finally:
+            call.ended = time.monotonic()
+            self._tell("ended", call, context)
+            CURRENT.reset(token)
+
+    def _tell(self, what: str, call: Call, context: Context) -> None:
+        """Tell every observer; one that fails must not fail the call."""
+        for observer in self._observers:
+            try:
+                getattr(observer, what)(call, context)
+            except Exception:
+                logger.exception("an observer failed")
+
+
+def _call_of(method: str, context: Context) -> Call:
+    given = context.invocation_metadata() or ()
+    metadata = {key: value for key, value in given if isinstance(value, str)}
+    call = Call(method, metadata, context.peer())
+    request_id = metadata.get(REQUEST_ID, "")
+    if 0 < len(request_id) <= LONGEST_ID and request_id.isprintable():
+        call.request_id = request_id
+    return call
+
+
+def _code(context: Context) -> StatusCode:
+    """Return the status that a call was aborted with; gRPC keeps the number alone."""
+    code = context.code()
+    return next((each for each in StatusCode if code in (each, each.value[0])), StatusCode.UNKNOWN)
