@@ -11,13 +11,14 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 from serving.config import SERVICE_TASKS, ServerConfig
-from serving.cores import cores
+from serving.cores import Cores, cores
 from serving.errors import BadBundle, BadConfiguration
 from serving.manifest import Precision
 from serving.runtime.config import SessionConfig
 from serving.runtime.providers import SHORT_NAMES, provider_names
 from serving.scheduler import Limits
 from serving.server import serve as run_server
+from serving.workers import supervise
 
 logger = logging.getLogger(__name__)
 
@@ -58,13 +59,19 @@ def serve(
     encoder_threads: Annotated[
         int, typer.Option(help="Threads within one encoder run.")
     ] = DEFAULTS.session.encoder_threads,
-    step_threads: Annotated[int, typer.Option(help="Threads within one decoder step.")] = DEFAULTS.session.step_threads,
+    step_threads: Annotated[
+        int | None, typer.Option(help="Threads within one decoder step; by default 2 where a worker has them.")
+    ] = None,
     spinning: Annotated[
-        bool,
+        bool | None,
         typer.Option(
-            help="Idle threads burn their core for a moment: faster on an idle machine, worse on a shared one."
+            help="Idle threads burn their core for a moment: faster on an idle machine, worse on a shared one; "
+            "by default where there is no CPU limit."
         ),
-    ] = DEFAULTS.session.spinning,
+    ] = None,
+    workers: Annotated[
+        int, typer.Option(help="Processes behind the port, each with all models and a share of the cores.")
+    ] = 1,
     max_rows: Annotated[
         int, typer.Option(help="Hypotheses that one model advances in one step, all requests together.")
     ] = DEFAULTS.limits.batch_rows,
@@ -80,6 +87,7 @@ def serve(
     """Serve bundles over gRPC until SIGTERM; a second one ends at once."""
     _start_logging()
     try:
+        share = _share(workers)
         config = ServerConfig(
             models=models,
             host=host,
@@ -95,27 +103,36 @@ def serve(
                 io_binding=io_binding,
                 pad_to_buckets=pad_to_buckets,
                 encoder_threads=encoder_threads,
-                step_threads=step_threads,
-                spinning=spinning,
+                step_threads=share.step_threads if step_threads is None else step_threads,
+                spinning=share.spinning if spinning is None else spinning,
             ),
             limits=_limits(max_rows, queue_size),
             image_threads=image_threads,
             message_bytes=_message_bytes(max_message_mb),
             grace_s=grace,
         )
-        _tell_threads(config.session)
+        _tell_threads(config.session, share)
+        if workers > 1:
+            raise typer.Exit(supervise(config, workers, _start_logging))
         asyncio.run(run_server(config))
     except (BadBundle, BadConfiguration) as error:
         Console(stderr=True).print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(2) from None
 
 
-def _tell_threads(session: SessionConfig) -> None:
+def _share(workers: int) -> Cores:
+    """Return what each worker has."""
+    if workers < 1:
+        raise BadConfiguration(f"workers: {workers}; allowed: from 1")
+    return cores() if workers == 1 else cores().shared_by(workers)
+
+
+def _tell_threads(session: SessionConfig, share: Cores) -> None:
     """Log how many threads there are and what they were chosen for."""
     logger.info(
-        "the encoder has %d thread%s and the step %d; idle ones %s; this process has %s",
+        "the encoder has %d thread%s and the step %d; idle ones %s; a process has %s",
         *(session.encoder_threads, "s" * (session.encoder_threads > 1), session.step_threads),
-        *("spin" if session.spinning else "sleep", cores()),
+        *("spin" if session.spinning else "sleep", share),
     )
 
 

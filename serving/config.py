@@ -33,6 +33,8 @@ class ServerConfig:
         image_threads: how many images are decoded at a time.
         message_bytes: the largest request message; a larger one is RESOURCE_EXHAUSTED.
         grace_s: how long running requests may take to finish when the server is told to stop.
+        shares_port: whether other processes listen on the port too (`serving/workers.py`): it is opened once the models are
+            loaded, since the kernel would send calls to it before.
     """
 
     models: Path
@@ -45,6 +47,7 @@ class ServerConfig:
     image_threads: int = 2
     message_bytes: int = 16 * 2**20
     grace_s: float = 20.0
+    shares_port: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:

@@ -45,6 +45,10 @@ class Cores:
         """
         return not self.throttled
 
+    def shared_by(self, workers: int) -> "Cores":
+        """Return what each of so many processes has."""
+        return Cores(max(1, self.allowed // workers), None if self.limit is None else self.limit / workers)
+
     def __str__(self) -> str:
         limit = "no CPU limit" if self.limit is None else f"a CPU limit of {self.limit:g}"
         return f"{self.allowed} core{'s' * (self.allowed != 1)}, {limit}"

@@ -98,8 +98,9 @@ class Server:
         self._health = health.aio.HealthServicer()
         self._image_threads = ThreadPoolExecutor(config.image_threads, thread_name_prefix="images")
         self._observers: list[Observer] = []
+        self._server: grpc.aio.Server | None = None
         self.engine: Engine | None = None
-        self.port = 0
+        self.port = config.port
 
     async def start(self) -> None:
         """Open the port. Health answers NOT_SERVING and calls UNAVAILABLE until the models are loaded.
@@ -108,19 +109,20 @@ class Server:
             BadConfiguration: the port cannot be had.
         """
         config = self._config
-        self._server = grpc.aio.server(
+        server = grpc.aio.server(
             interceptors=[CallInterceptor(self._observers), StatusInterceptor()],
             options=[
                 ("grpc.max_receive_message_length", config.message_bytes),
-                ("grpc.so_reuseport", 0),  # a second server on this port shall fail, not share it
+                ("grpc.so_reuseport", int(config.shares_port)),  # otherwise a second server on this port shall fail
             ],
         )
-        await self._add_services()
+        await self._add_services(server)
         try:
-            self.port = self._server.add_insecure_port(f"{config.host}:{config.port}")
+            self.port = server.add_insecure_port(f"{config.host}:{config.port}")
         except RuntimeError as error:
             raise BadConfiguration(f"port: cannot listen on {config.host}:{config.port}: {error}") from None
-        await self._server.start()
+        self._server = server
+        await server.start()
 
     async def load(self) -> None:
         """Load and warm up every model beside the event loop, then serve."""
@@ -144,7 +146,8 @@ class Server:
         A second call cuts the first one's grace short.
         """
         await self._health.enter_graceful_shutdown()
-        await self._server.stop(grace_s)
+        if self._server is not None:
+            await self._server.stop(grace_s)
         if self.engine is not None:
             await asyncio.to_thread(self.engine.stop)
         self._image_threads.shutdown(wait=False, cancel_futures=True)
@@ -153,8 +156,8 @@ class Server:
     def _health_names(self) -> list[str]:
         return ["", MODEL_SERVICE_NAME, *(SERVICE_NAMES[service] for service in self._services)]
 
-    async def _add_services(self) -> None:
-        server, backend, config = self._server, self._backend, self._config
+    async def _add_services(self, server: grpc.aio.Server) -> None:
+        backend, config = self._backend, self._config
         model_pb2_grpc.add_ModelServiceServicer_to_server(
             ModelServicer(self._registry, config.session.providers[0], config.session.precision), server
         )
@@ -168,7 +171,7 @@ class Server:
             pointing_pb2_grpc.add_PointingServiceServicer_to_server(PointingServicer(backend), server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         for name in self._health_names:
-            await self._health.set(name, NOT_SERVING)
+            await self._health.set(name, NOT_SERVING if self.engine is None else SERVING)
         names = [*self._health_names[1:], health.SERVICE_NAME, reflection.SERVICE_NAME]
         reflection.enable_server_reflection(names, server)
 
@@ -212,9 +215,10 @@ async def serve(config: ServerConfig, open_model: OpenModel = OnnxModel) -> None
     signals: asyncio.Queue[None] = asyncio.Queue()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, signals.put_nowait, None)
-    await server.start()
+    if not config.shares_port:
+        await server.start()
     try:
-        if await _finishes_first(server.load(), signals):
+        if await _finishes_first(_open(server, config), signals):
             _settle()
             await signals.get()
         logger.info("stopping: running requests have %g s to finish", config.grace_s)
@@ -222,6 +226,13 @@ async def serve(config: ServerConfig, open_model: OpenModel = OnnxModel) -> None
     finally:
         await server.stop(0)
     logger.info("stopped")
+
+
+async def _open(server: Server, config: ServerConfig) -> None:
+    """Load the models of a started server, or start it with its models loaded where others serve meanwhile."""
+    await server.load()
+    if config.shares_port:
+        await server.start()
 
 
 def _deliver_on(loop: asyncio.AbstractEventLoop) -> Deliver:
