@@ -27,11 +27,14 @@ RUN case "${RUNTIME}" in cpu|gpu) ;; *) echo "RUNTIME: ${RUNTIME}; allowed: cpu,
     && /opt/beamstep/bin/pip install --no-cache-dir --constraint constraints.txt ".[${RUNTIME}]" \
     && /opt/beamstep/bin/pip uninstall --yes --quiet pip setuptools
 
+# Runs as nobody in particular and writes nothing but to /tmp: `docker run --read-only --tmpfs /tmp --cap-drop ALL` is enough.
 FROM ${BASE} AS server
+RUN useradd --uid 10001 --user-group --no-create-home --shell /usr/sbin/nologin beamstep
 COPY --from=build /opt/beamstep /opt/beamstep
 COPY models /models
-ENV PATH=/opt/beamstep/bin:$PATH PYTHONUNBUFFERED=1
-EXPOSE 50051
+ENV PATH=/opt/beamstep/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+USER 10001:10001
+EXPOSE 50051 8080
 HEALTHCHECK --interval=5s --timeout=3s --start-period=60s CMD ["python", "-m", "serving.health_check", "localhost:50051"]
 ENTRYPOINT ["beamstep"]
-CMD ["serve", "--models", "/models", "--prefer", "translation-en-de", "--host", "0.0.0.0", "--port", "50051"]
+CMD ["serve", "--models", "/models", "--prefer", "translation-en-de", "--host", "0.0.0.0", "--port", "50051", "--http-port", "8080"]

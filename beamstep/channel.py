@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import grpc
 
@@ -34,9 +34,10 @@ class RetryPolicy:
             raise ValueError(f"first_backoff_s: {self.first_backoff_s}; allowed: above 0, up to most_backoff_s")
 
     def service_config(self) -> str:
-        """Return gRPC's service config for it, as JSON."""
+        """Return gRPC's service config for it, as JSON; calls go to all addresses of a name in turn."""
+        config: dict[str, Any] = {"loadBalancingConfig": [{"round_robin": {}}]}
         if self.attempts == 1:
-            return "{}"
+            return json.dumps(config)
         policy = {
             "maxAttempts": self.attempts,
             "initialBackoff": f"{self.first_backoff_s:.3f}s",
@@ -44,7 +45,7 @@ class RetryPolicy:
             "backoffMultiplier": 2,
             "retryableStatusCodes": ["UNAVAILABLE"],
         }
-        return json.dumps({"methodConfig": [{"name": [{}], "retryPolicy": policy}]})
+        return json.dumps({**config, "methodConfig": [{"name": [{}], "retryPolicy": policy}]})
 
 
 DEFAULT_RETRY: Final = RetryPolicy()
@@ -55,7 +56,7 @@ class Endpoint:
     """A server and how to reach it.
 
     Attributes:
-        address: `host:port`.
+        address: `host:port`; a name with several addresses, or `ipv4:HOST:PORT,HOST:PORT`, stands for as many servers.
         secure: whether to speak TLS.
         root_certificates: a PEM file of the authorities to trust; None takes gRPC's own. Only with `secure`.
         retry: what to do about UNAVAILABLE.
