@@ -33,6 +33,7 @@ class ServerConfig:
         image_threads: how many images are decoded at a time.
         message_bytes: the largest request message; a larger one is RESOURCE_EXHAUSTED.
         grace_s: how long running requests may take to finish when the server is told to stop.
+        kserve: whether to answer in the KServe v2 protocol, too, on the same port.
     """
 
     models: Path
@@ -45,6 +46,7 @@ class ServerConfig:
     image_threads: int = 2
     message_bytes: int = 16 * 2**20
     grace_s: float = 20.0
+    kserve: bool = True
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:
