@@ -7,7 +7,9 @@ import math
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
+from random import Random
 
 import grpc
 import numpy as np
@@ -275,6 +277,37 @@ def test_a_message_that_cannot_be_read_says_what_it_should_be(channel):
         call(b"\x0a\x02\xff\xfe", timeout=30)
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert "model_name" in caught.value.details()
+
+
+def test_mutated_requests_are_answered_or_refused_and_never_internal(channel):
+    random = Random(6)
+    square = np.array([(0, 0), (1, 0), (1, 1), (0, 1.0)])
+    whole = [
+        asked("translation", "text", "BYTES", [2], texts_of(["ein hund", "zwei"]), beam_size=2, top_p=0.5),
+        asked("convex_hull", "points", "FP64", [1, 4, 2], square.tobytes(), repair="fix", symmetries=2),
+        asked("delaunay", "points", "FP32", [4, 2], square.astype("<f4").tobytes(), length_penalty=1.0),
+        asked("captioning", "image", "BYTES", [1], texts_of(["GIF89a"]), max_length=3),
+    ]
+    call = channel.unary_unary(f"/{NAME}/ModelInfer", response_deserializer=kserve_pb2.ModelInferResponse.FromString)
+    codes = Counter()
+    for number in range(400):
+        message = bytearray(whole[number % len(whole)].SerializeToString())
+        for _ in range(random.randint(1, 4)):
+            at = random.randrange(len(message))
+            match random.randrange(3):
+                case 0:
+                    message[at] = random.randrange(256)
+                case 1:
+                    message[at] ^= 1 << random.randrange(8)
+                case _:
+                    del message[at : at + random.randint(1, 3)]
+        try:
+            call(bytes(message), timeout=60)
+            codes[grpc.StatusCode.OK] += 1
+        except grpc.RpcError as error:
+            codes[error.code()] += 1
+    assert codes.keys() <= {grpc.StatusCode.OK, grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND}
+    assert len(codes) == 3
 
 
 async def test_health_and_readiness_follow_the_models(models):
