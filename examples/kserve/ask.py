@@ -19,16 +19,10 @@ SETS = [
 def main(address: str) -> None:
     """Ask for everything."""
     with triton.InferenceServerClient(address) as client:
-        index = client.get_model_repository_index().models
-        for model in index:
+        for model in client.get_model_repository_index().models:
             print(f"{model.name}/{model.version} {model.state}")
-        names = {model.name for model in index}
-        for name in sorted(names):
-            inputs = {tensor.name for tensor in client.get_model_metadata(name).inputs}
-            if inputs == {"text"}:
-                translate(client, name)
-            elif "convex" in name or "hull" in name:
-                find_hulls(client, name)
+        translate(client, "translation-en-de")
+        find_hulls(client, "hull")
 
 
 def translate(client: triton.InferenceServerClient, model: str) -> None:
