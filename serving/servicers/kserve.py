@@ -12,7 +12,7 @@ from serving.kserve.parameters import apply_parameters
 from serving.kserve.signatures import SIGNATURES
 from serving.kserve.sources import at_row
 from serving.kserve.statistics import Statistics
-from serving.kserve.tensors import read_inputs
+from serving.kserve.tensors import BYTES, read_inputs
 from serving.kserve.v2 import grpc_inference_pb2 as kserve_pb2
 from serving.kserve.v2.grpc_inference_pb2_grpc import GRPCInferenceServiceServicer
 from serving.manifest import TaskName
@@ -125,6 +125,22 @@ class KserveServicer(GRPCInferenceServiceServicer):
             response.outputs.add(name=given.name, datatype=given.datatype, shape=given.shape)
         return response
 
+    async def ModelConfig(
+        self,
+        request: kserve_pb2.ModelConfigRequest,
+        context: Context,  # noqa: ARG002
+    ) -> kserve_pb2.ModelConfigResponse:
+        """Say which tensors a model takes and gives, in the words of Triton's configurations."""
+        manifest = self._find("name", request.name, request.version).bundle.manifest
+        signature = SIGNATURES[manifest.task]
+        config = kserve_pb2.ModelConfig(name=manifest.name, platform=PLATFORM)
+        for taken in signature.inputs:
+            data_type, optional = _data_type(taken.datatypes[0]), not taken.required
+            config.input.add(name=taken.name, data_type=data_type, dims=taken.shapes[0], optional=optional)
+        for given in signature.outputs:
+            config.output.add(name=given.name, data_type=_data_type(given.datatype), dims=given.shape)
+        return kserve_pb2.ModelConfigResponse(config=config)
+
     async def ModelInfer(
         self, request: kserve_pb2.ModelInferRequest, context: Context
     ) -> kserve_pb2.ModelInferResponse:
@@ -197,3 +213,8 @@ class KserveServicer(GRPCInferenceServiceServicer):
             given: int = asked.symmetries  # type: ignore[attr-defined]
             searches = given if given > 0 else task.bundle.manifest.defaults.symmetries
         return max(1, min(MOST_SOURCES, self._waiting_requests // searches))
+
+
+def _data_type(datatype: str) -> int:
+    """Return what Triton's configurations call a type of the protocol."""
+    return kserve_pb2.DataType.Value("TYPE_STRING" if datatype == BYTES else f"TYPE_{datatype}")

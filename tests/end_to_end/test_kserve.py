@@ -21,9 +21,11 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 from beamstep.v1 import translation_pb2
 from beamstep.v1.decoding_pb2 import DecodingOptions
 from serving.config import ServerConfig
+from serving.kserve.statistics import Statistics
 from serving.kserve.v2 import grpc_inference_pb2 as kserve_pb2
 from serving.kserve.v2.grpc_inference_pb2_grpc import GRPCInferenceServiceStub
 from serving.server import Server, running_server
+from serving.servicers.kserve import KserveServicer
 from tests.fakes.planned import open_planned
 from tests.fakes.stubs import refusal
 from tests.fakes.threads import ServerThread
@@ -95,6 +97,18 @@ def test_tritonclient_sees_the_models_and_their_tensors(told):
     assert {"name": "score", "datatype": "FP32", "shape": ["-1", "-1"]} in metadata["outputs"]
     triangles = {"name": "triangles", "datatype": "INT32", "shape": ["-1", "-1", "-1", "3"]}
     assert triangles in told["metadata"]["delaunay"]["outputs"]
+
+
+def test_tritonclient_sees_a_configuration(told):
+    config = told["config"]
+    assert (config["name"], config["platform"], config.get("max_batch_size", 0)) == ("tour", "beamstep_onnx", 0)
+    assert config["input"] == [
+        {"name": "points", "data_type": "TYPE_FP64", "dims": ["-1", "-1", "2"]},
+        {"name": "point_counts", "data_type": "TYPE_INT32", "dims": ["-1"], "optional": True},
+    ]
+    types = {output["name"]: output["data_type"] for output in config["output"]}
+    assert types["finish_reason"] == "TYPE_STRING"
+    assert types["valid"] == "TYPE_BOOL"
 
 
 def test_answers_are_of_the_tensors_that_metadata_states(told):
@@ -206,7 +220,7 @@ def test_refusals_name_what_is_wrong(told):
         "beam": "StatusCode.INVALID_ARGUMENT",
         "parameter": "StatusCode.INVALID_ARGUMENT",
         "class": "StatusCode.INVALID_ARGUMENT",
-        "config": "StatusCode.UNIMPLEMENTED",
+        "loading": "StatusCode.UNIMPLEMENTED",
     }
     assert refusals["output"][1].startswith("outputs[0].name: 'scores'; allowed: some of text, score,")
     assert refusals["beam"][1] == "parameters.beam_size: 99; allowed: from 1 to 8"
@@ -355,6 +369,17 @@ async def test_health_and_readiness_follow_the_models(models):
         await server.stop(0)
 
 
+async def test_a_server_that_is_told_to_stop_is_ready_no_more(models):
+    config = ServerConfig(models, host="127.0.0.1", port=0, services=("translation",))
+    async with running_server(config, open_planned) as server:
+        servicer = KserveServicer(server._backend, {}, Statistics(), 1)
+        assert (await servicer.ServerReady(kserve_pb2.ServerReadyRequest(), None)).ready
+        await server.stop(0)
+        assert not (await servicer.ServerReady(kserve_pb2.ServerReadyRequest(), None)).ready
+        assert not (await servicer.ModelReady(kserve_pb2.ModelReadyRequest(name="translation"), None)).ready
+        assert (await servicer.ServerLive(kserve_pb2.ServerLiveRequest(), None)).live
+
+
 async def test_a_cancelled_request_frees_the_rows_of_all_its_sources(models):
     opened = {}
 
@@ -405,6 +430,14 @@ def test_a_client_without_the_protos_can_ask_through_reflection(channel):
     )
     call = channel.unary_unary(f"/{NAME}/ModelInfer", request_of.SerializeToString, response_of.FromString)
     assert call(request, timeout=30).raw_output_contents == [texts_of(["ein hund"])]
+
+
+def test_the_example_runs_on_the_shipped_bundles(shipped_server):
+    command = [sys.executable, "examples/kserve/ask.py", shipped_server.address]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=REPOSITORY, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert "Zwei Hunde" in done.stdout
+    assert "hull: 5 points, corners [0, 1, 2, 3], exact" in done.stdout
 
 
 def test_a_server_can_do_without(models):

@@ -30,6 +30,7 @@ def main(address: str) -> None:
                 name: client.get_model_metadata(name, as_json=True)
                 for name in ("translation", "captioning", "convex_hull", "delaunay", "tour")
             },
+            "config": client.get_model_config("tour", as_json=True)["config"],
             "index": client.get_model_repository_index(as_json=True)["models"],
             "texts": infer(
                 "translation", text=texts, parameters={"beam_size": 4, "hypothesis_count": 3}, request_id="7"
@@ -55,7 +56,7 @@ def main(address: str) -> None:
                 "beam": refusal(infer, "translation", text=texts, parameters={"beam_size": 99}),
                 "parameter": refusal(infer, "translation", text=texts, parameters={"beams": 9}),
                 "class": refusal(infer, "translation", text=texts, outputs=["text"], class_count=2),
-                "config": refusal(client.get_model_config, "translation"),
+                "loading": refusal(client.load_model, "translation"),
             },
         }
     json.dump(told, sys.stdout)

@@ -65,6 +65,11 @@ class GRPCInferenceServiceStub:
                 request_serializer=serving_dot_kserve_dot_v2_dot_grpc__inference__pb2.ModelInferRequest.SerializeToString,
                 response_deserializer=serving_dot_kserve_dot_v2_dot_grpc__inference__pb2.ModelInferResponse.FromString,
                 _registered_method=True)
+        self.ModelConfig = channel.unary_unary(
+                '/inference.GRPCInferenceService/ModelConfig',
+                request_serializer=serving_dot_kserve_dot_v2_dot_grpc__inference__pb2.ModelConfigRequest.SerializeToString,
+                response_deserializer=serving_dot_kserve_dot_v2_dot_grpc__inference__pb2.ModelConfigResponse.FromString,
+                _registered_method=True)
         self.ModelStatistics = channel.unary_unary(
                 '/inference.GRPCInferenceService/ModelStatistics',
                 request_serializer=serving_dot_kserve_dot_v2_dot_grpc__inference__pb2.ModelStatisticsRequest.SerializeToString,
@@ -123,6 +128,13 @@ class GRPCInferenceServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ModelConfig(self, request, context):
+        """Says about what ModelMetadata says, in the words of Triton's configurations. NOT_FOUND when it is not loaded.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ModelStatistics(self, request, context):
         """Says what a model has done since the server began. NOT_FOUND when it is not loaded.
         """
@@ -169,6 +181,11 @@ def add_GRPCInferenceServiceServicer_to_server(servicer, server):
                     servicer.ModelInfer,
                     request_deserializer=serving_dot_kserve_dot_v2_dot_grpc__inference__pb2.ModelInferRequest.FromString,
                     response_serializer=serving_dot_kserve_dot_v2_dot_grpc__inference__pb2.ModelInferResponse.SerializeToString,
+            ),
+            'ModelConfig': grpc.unary_unary_rpc_method_handler(
+                    servicer.ModelConfig,
+                    request_deserializer=serving_dot_kserve_dot_v2_dot_grpc__inference__pb2.ModelConfigRequest.FromString,
+                    response_serializer=serving_dot_kserve_dot_v2_dot_grpc__inference__pb2.ModelConfigResponse.SerializeToString,
             ),
             'ModelStatistics': grpc.unary_unary_rpc_method_handler(
                     servicer.ModelStatistics,
@@ -344,6 +361,33 @@ class GRPCInferenceService:
             '/inference.GRPCInferenceService/ModelInfer',
             serving_dot_kserve_dot_v2_dot_grpc__inference__pb2.ModelInferRequest.SerializeToString,
             serving_dot_kserve_dot_v2_dot_grpc__inference__pb2.ModelInferResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ModelConfig(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/inference.GRPCInferenceService/ModelConfig',
+            serving_dot_kserve_dot_v2_dot_grpc__inference__pb2.ModelConfigRequest.SerializeToString,
+            serving_dot_kserve_dot_v2_dot_grpc__inference__pb2.ModelConfigResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -3,8 +3,8 @@
 isort:skip_file
 The KServe v2 protocol, also known as the Open Inference Protocol, over gRPC.
 
-Names, numbers and types are the protocol's (kserve/open-inference-protocol, specification/protocol); RepositoryIndex and
-ModelStatistics are Triton's extensions. What is said of them is what this server makes of them: docs/operating/kserve.md.
+Names, numbers and types are the protocol's (kserve/open-inference-protocol, specification/protocol); ModelConfig, ModelStatistics
+and RepositoryIndex are Triton's extensions. What is said of them is what this server makes of them: docs/operating/kserve.md.
 Nothing here is ours to change, so it keeps none of the habits of the other protos.
 """
 
@@ -50,6 +50,8 @@ class GRPCInferenceServiceStub:
     """Says which tensors a model takes and gives. NOT_FOUND when it is not loaded."""
     ModelInfer: _grpc.UnaryUnaryMultiCallable[_grpc_inference_pb2.ModelInferRequest, _grpc_inference_pb2.ModelInferResponse]
     """Answers one source or several together. RESOURCE_EXHAUSTED when the queue is full. Safe to retry."""
+    ModelConfig: _grpc.UnaryUnaryMultiCallable[_grpc_inference_pb2.ModelConfigRequest, _grpc_inference_pb2.ModelConfigResponse]
+    """Says about what ModelMetadata says, in the words of Triton's configurations. NOT_FOUND when it is not loaded."""
     ModelStatistics: _grpc.UnaryUnaryMultiCallable[_grpc_inference_pb2.ModelStatisticsRequest, _grpc_inference_pb2.ModelStatisticsResponse]
     """Says what a model has done since the server began. NOT_FOUND when it is not loaded."""
     RepositoryIndex: _grpc.UnaryUnaryMultiCallable[_grpc_inference_pb2.RepositoryIndexRequest, _grpc_inference_pb2.RepositoryIndexResponse]
@@ -72,6 +74,8 @@ class GRPCInferenceServiceAsyncStub(GRPCInferenceServiceStub):
     """Says which tensors a model takes and gives. NOT_FOUND when it is not loaded."""
     ModelInfer: _aio.UnaryUnaryMultiCallable[_grpc_inference_pb2.ModelInferRequest, _grpc_inference_pb2.ModelInferResponse]  # type: ignore[assignment]
     """Answers one source or several together. RESOURCE_EXHAUSTED when the queue is full. Safe to retry."""
+    ModelConfig: _aio.UnaryUnaryMultiCallable[_grpc_inference_pb2.ModelConfigRequest, _grpc_inference_pb2.ModelConfigResponse]  # type: ignore[assignment]
+    """Says about what ModelMetadata says, in the words of Triton's configurations. NOT_FOUND when it is not loaded."""
     ModelStatistics: _aio.UnaryUnaryMultiCallable[_grpc_inference_pb2.ModelStatisticsRequest, _grpc_inference_pb2.ModelStatisticsResponse]  # type: ignore[assignment]
     """Says what a model has done since the server began. NOT_FOUND when it is not loaded."""
     RepositoryIndex: _aio.UnaryUnaryMultiCallable[_grpc_inference_pb2.RepositoryIndexRequest, _grpc_inference_pb2.RepositoryIndexResponse]  # type: ignore[assignment]
@@ -127,6 +131,14 @@ class GRPCInferenceServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_grpc_inference_pb2.ModelInferResponse, _abc.Awaitable[_grpc_inference_pb2.ModelInferResponse]]:
         """Answers one source or several together. RESOURCE_EXHAUSTED when the queue is full. Safe to retry."""
+
+    @_abc_1.abstractmethod
+    def ModelConfig(
+        self,
+        request: _grpc_inference_pb2.ModelConfigRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_grpc_inference_pb2.ModelConfigResponse, _abc.Awaitable[_grpc_inference_pb2.ModelConfigResponse]]:
+        """Says about what ModelMetadata says, in the words of Triton's configurations. NOT_FOUND when it is not loaded."""
 
     @_abc_1.abstractmethod
     def ModelStatistics(
