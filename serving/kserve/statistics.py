@@ -8,6 +8,7 @@ from grpc import StatusCode
 from serving.calls.call import Call
 from serving.calls.interceptor import Context
 from serving.kserve.v2 import grpc_inference_pb2 as kserve_pb2
+from serving.servicers.backend import JOIN
 
 
 @dataclass
@@ -39,7 +40,10 @@ class Work:
 
 
 class Statistics:
-    """Counts the calls of all services, by the key of the model that answered; an ensemble is a model of its own."""
+    """Counts the calls of all services, by the key of the model that answered.
+
+    Ensembles are left out: requests make as many of them as there are weights, and no caller can ask for their statistics.
+    """
 
     def __init__(self) -> None:
         self._work: dict[str, Work] = {}
@@ -49,7 +53,7 @@ class Statistics:
 
     def ended(self, call: Call, context: Context) -> None:  # noqa: ARG002
         """Count a call whose model is known."""
-        if not call.model:
+        if not call.model or JOIN in call.model:
             return
         work = self._work.setdefault(call.model, Work())
         work.last = time.time()

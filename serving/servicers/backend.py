@@ -27,6 +27,8 @@ AnySource = TypeVar("AnySource", bound=Source)
 Result = TypeVar("Result")
 
 MOST_MEMBERS: Final = 7
+JOIN: Final = " + "
+"""Stands between the members of an ensemble in its key."""
 WEIGHT: Final = (0.001, 1000.0)
 """Least and most of an ensemble's weights: a share too small for a float32 would make the log-prob of a banned token 0 * -inf."""
 
@@ -70,7 +72,7 @@ class Models(Generic[AnyTask]):
         if len(self.tasks) == 1:
             return self.first.bundle.key
         pairs = zip(self.tasks, self.weights, strict=True)
-        return " + ".join(f"{weight / self.weights[0]:.9g} {task.bundle.key}" for task, weight in pairs)
+        return JOIN.join(f"{weight / self.weights[0]:.9g} {task.bundle.key}" for task, weight in pairs)
 
 
 @dataclass(frozen=True)

@@ -3,19 +3,23 @@
 import struct
 from types import SimpleNamespace
 
+import grpc
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from beamstep.v1 import decoding_pb2, pointing_pb2, translation_pb2
+from serving.calls.call import Call
 from serving.errors import InvalidRequest
 from serving.kserve.outputs import chosen_outputs, write_outputs
 from serving.kserve.parameters import IGNORED, apply_parameters
 from serving.kserve.signatures import SIGNATURES
 from serving.kserve.sources import at_row, point_sets, texts
+from serving.kserve.statistics import Statistics
 from serving.kserve.tensors import Tensor, read_inputs
 from serving.kserve.v2 import grpc_inference_pb2 as kserve_pb2
+from serving.request import Decoded
 from serving.tasks.pointing import ConvexHull
 from tests.fakes.bundles import SOURCE_LIMIT, write_bundle
 
@@ -327,6 +331,24 @@ def test_outputs_that_there_are_not_are_refused(names, message):
         request.outputs.add(name=name)
     with pytest.raises(InvalidRequest, match=message):
         chosen_outputs(request, SIGNATURES["translation"].outputs)
+
+
+def test_statistics_tell_answered_calls_from_failed_ones_and_leave_ensembles_out():
+    statistics = Statistics()
+    decoded = Decoded((), queue_s=0.25, encode_s=0.5, decode_s=1.0, step_count=3)
+    statistics.ended(Call("/S/M", model="tour/1", began=1.0, ended=3.0, decoded=[decoded, decoded]), None)
+    statistics.ended(Call("/S/M", model="tour/1", began=1.0, ended=2.0, code=grpc.StatusCode.CANCELLED), None)
+    statistics.ended(Call("/S/M", model="1 tour/1 + 0.5 tour/2", began=1.0, ended=2.0), None)
+    statistics.ended(Call("/S/M", began=1.0, ended=2.0), None)
+    told = statistics.of("tour/1")
+    parts = told.inference_stats
+    assert told.inference_count == 2
+    assert (parts.success.count, parts.success.ns) == (1, 2 * 10**9)
+    assert (parts.fail.count, parts.fail.ns) == (1, 10**9)
+    assert (parts.queue.count, parts.queue.ns) == (2, 5 * 10**8)
+    assert (parts.compute_infer.count, parts.compute_infer.ns) == (2, 3 * 10**9)
+    assert statistics.of("tour/2").inference_count == 0
+    assert len(statistics._work) == 1, "as many as there are models, whatever is asked"
 
 
 SIZES = st.one_of(st.integers(-2, 4), st.sampled_from([-(2**63), 2**31, 2**63 - 1]))
