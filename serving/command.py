@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.logging import RichHandler
 
+from serving.access.config import AccessConfig
 from serving.config import SERVICE_TASKS, ServerConfig
 from serving.cores import cores
 from serving.errors import BadBundle, BadConfiguration
@@ -22,6 +23,7 @@ from serving.server import serve as run_server
 logger = logging.getLogger(__name__)
 
 DEFAULTS = ServerConfig(Path("models"))
+ACCESS = "Access"
 
 
 def serve(
@@ -73,6 +75,20 @@ def serve(
     ] = DEFAULTS.limits.waiting_requests,
     image_threads: Annotated[int, typer.Option(help="Images decoded at a time.")] = DEFAULTS.image_threads,
     max_message_mb: Annotated[float, typer.Option(help="Largest request message.")] = DEFAULTS.message_bytes / 2**20,
+    tls_cert: Annotated[
+        Path | None, typer.Option(help="Speak TLS with this certificate (PEM, chain and all).", rich_help_panel=ACCESS)
+    ] = DEFAULTS.access.tls_cert,
+    tls_key: Annotated[
+        Path | None, typer.Option(help="Its private key (PEM, no password).", rich_help_panel=ACCESS)
+    ] = DEFAULTS.access.tls_key,
+    tls_client_ca: Annotated[
+        Path | None,
+        typer.Option(help="Take only clients with a certificate of these authorities (PEM).", rich_help_panel=ACCESS),
+    ] = DEFAULTS.access.tls_client_ca,
+    tokens: Annotated[
+        Path | None,
+        typer.Option(help="Take only calls with a token of this file; see beamstep token.", rich_help_panel=ACCESS),
+    ] = DEFAULTS.access.tokens,
     grace: Annotated[
         float, typer.Option(help="Seconds that running requests have to finish after SIGTERM.")
     ] = DEFAULTS.grace_s,
@@ -101,6 +117,7 @@ def serve(
             limits=_limits(max_rows, queue_size),
             image_threads=image_threads,
             message_bytes=_message_bytes(max_message_mb),
+            access=AccessConfig(tls_cert=tls_cert, tls_key=tls_key, tls_client_ca=tls_client_ca, tokens=tokens),
             grace_s=grace,
         )
         _tell_threads(config.session)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from serving.access.config import AccessConfig
 from serving.errors import BadConfiguration
 from serving.manifest import TaskName
 from serving.runtime.config import SessionConfig
@@ -32,6 +33,7 @@ class ServerConfig:
         limits: how much each model takes on.
         image_threads: how many images are decoded at a time.
         message_bytes: the largest request message; a larger one is RESOURCE_EXHAUSTED.
+        access: who may call, and over what.
         grace_s: how long running requests may take to finish when the server is told to stop.
     """
 
@@ -44,6 +46,7 @@ class ServerConfig:
     limits: Limits = field(default_factory=Limits)
     image_threads: int = 2
     message_bytes: int = 16 * 2**20
+    access: AccessConfig = field(default_factory=AccessConfig)
     grace_s: float = 20.0
 
     def __post_init__(self) -> None:

@@ -27,6 +27,7 @@ from beamstep.v1 import (
     translation_pb2,
     translation_pb2_grpc,
 )
+from serving.access.access import Access
 from serving.bundle import Bundle, find_bundles, load_bundle
 from serving.calls.interceptor import CallInterceptor, Observer
 from serving.config import SERVICE_TASKS, ServerConfig
@@ -86,7 +87,7 @@ class Server:
         Raises:
             BadBundle: a bundle is damaged, or there is none.
             BadConfiguration: there is no bundle for a service that was asked for, or of a preferred name, or a model may be
-                asked for wider beams than a batch has rows.
+                asked for wider beams than a batch has rows; or a file of certificates or tokens is wrong.
         """
         self._config = config
         self._open_model = open_model
@@ -95,6 +96,7 @@ class Server:
         _check_beams(self._bundles, config.limits.batch_rows)
         self._registry = Registry(self._bundles, config.preferred)
         self._backend = Backend(self._registry)
+        self._access = Access(config.access)
         self._health = health.aio.HealthServicer()
         self._image_threads = ThreadPoolExecutor(config.image_threads, thread_name_prefix="images")
         self._observers: list[Observer] = []
@@ -109,7 +111,7 @@ class Server:
         """
         config = self._config
         self._server = grpc.aio.server(
-            interceptors=[CallInterceptor(self._observers), StatusInterceptor()],
+            interceptors=[CallInterceptor(self._observers), *self._access.interceptors, StatusInterceptor()],
             options=[
                 ("grpc.max_receive_message_length", config.message_bytes),
                 ("grpc.so_reuseport", 0),  # a second server on this port shall fail, not share it
@@ -117,7 +119,7 @@ class Server:
         )
         await self._add_services()
         try:
-            self.port = self._server.add_insecure_port(f"{config.host}:{config.port}")
+            self.port = self._access.open_port(self._server, config.host, config.port)
         except RuntimeError as error:
             raise BadConfiguration(f"port: cannot listen on {config.host}:{config.port}: {error}") from None
         await self._server.start()
