@@ -275,9 +275,9 @@ def test_and_to_no_other_unless_asked_for(address):
 
 
 def test_refusals_for_want_of_a_token_or_a_right_have_errors_of_their_own():
-    with serving(Scripted(grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)) as address:
-        with Client(address) as client:
-            with pytest.raises(Unauthenticated, match="as scripted"):
-                client.list_models()
-            with pytest.raises(Forbidden, match="as scripted"):
-                client.list_models()
+    refusing = Scripted(grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
+    with serving(refusing) as address, Client(address) as client:
+        with pytest.raises(Unauthenticated, match="as scripted"):
+            client.list_models()
+        with pytest.raises(Forbidden, match="as scripted"):
+            client.list_models()
