@@ -164,7 +164,7 @@ class Server:
             translation_pb2_grpc.add_TranslationServiceServicer_to_server(TranslationServicer(backend), server)
         if "captioning" in self._services:
             captioning_pb2_grpc.add_CaptioningServiceServicer_to_server(
-                CaptioningServicer(backend, self._image_threads, config.limits.waiting_requests), server
+                CaptioningServicer(backend, self._image_threads, config.limits.waiting_requests, config.images), server
             )
         if "pointing" in self._services:
             pointing_pb2_grpc.add_PointingServiceServicer_to_server(PointingServicer(backend), server)
