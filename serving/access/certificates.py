@@ -3,7 +3,6 @@
 import logging
 import re
 import ssl
-import tempfile
 import threading
 import time
 from contextlib import suppress
@@ -45,14 +44,15 @@ def load_certificates(config: AccessConfig) -> Certificates:
     """
     assert config.tls_cert is not None
     assert config.tls_key is not None, "the config's own check"
-    certificate, key = read("tls_cert", config.tls_cert), read("tls_key", config.tls_key)
-    client_ca = None if config.tls_client_ca is None else read("tls_client_ca", config.tls_client_ca)
-    _check_pem("tls_cert", config.tls_cert, certificate, "CERTIFICATE")
-    _check_pem("tls_key", config.tls_key, key, "PRIVATE KEY")
-    _try_pair(config.tls_cert, config.tls_key, certificate, key)
-    if config.tls_client_ca is not None and client_ca is not None:
-        _check_authorities(config.tls_client_ca, client_ca)
-    return Certificates(certificate, key, client_ca)
+    loaded = _read(config)
+    _check_pem("tls_cert", config.tls_cert, loaded.certificate, "CERTIFICATE")
+    _check_pem("tls_key", config.tls_key, loaded.key, "PRIVATE KEY")
+    _try_pair(config.tls_cert, config.tls_key)
+    if config.tls_client_ca is not None and loaded.client_ca is not None:
+        _check_authorities(config.tls_client_ca, loaded.client_ca)
+    if _read(config) != loaded:  # OpenSSL reads files by itself
+        raise BadConfiguration(f"tls_cert: {config.tls_cert}: changed while it was read")
+    return loaded
 
 
 class WatchedCertificates:
@@ -101,42 +101,43 @@ class WatchedCertificates:
         return [stamp_of(path) for path in self._paths]
 
 
+def _read(config: AccessConfig) -> Certificates:
+    assert config.tls_cert is not None
+    assert config.tls_key is not None
+    client_ca = None if config.tls_client_ca is None else read("tls_client_ca", config.tls_client_ca)
+    return Certificates(read("tls_cert", config.tls_cert), read("tls_key", config.tls_key), client_ca)
+
+
 def _check_pem(option: str, path: Path, data: bytes, kind: str) -> None:
     if b"-----BEGIN " not in data or f"{kind}-----".encode() not in data:
         raise BadConfiguration(f"{option}: {path}: no {kind} in PEM; allowed: -----BEGIN ... {kind}-----")
 
 
-def _try_pair(certificate_path: Path, key_path: Path, certificate: bytes, key: bytes) -> None:
+def _try_pair(certificate: Path, key: Path) -> None:
     """Shake hands with ourselves: who trusts this certificate must take it, and its key must fit."""
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     client.check_hostname = False  # what clients call this server is theirs to know
     client.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # whoever signed it, the certificate itself is trusted
-    with tempfile.TemporaryDirectory() as folder:  # what was read, which the files may not hold any more
-        pair = Path(folder, "certificate"), Path(folder, "key")
-        for path, data in zip(pair, (certificate, key), strict=True):
-            path.touch(0o600)
-            path.write_bytes(data)
-        try:
-            client.load_verify_locations(pair[0])
-        except (ssl.SSLError, ValueError) as error:
-            raise BadConfiguration(f"tls_cert: {certificate_path}: no certificate in PEM: {_reason(error)}") from None
-        try:
-            server.load_cert_chain(*pair, password=_no_password)
-        except (ssl.SSLError, ValueError) as error:
-            reason = _reason(error)
-            if "mismatch" in reason:
-                raise BadConfiguration(f"tls_key: {key_path}: not the key of {certificate_path}") from None
-            raise BadConfiguration(
-                f"tls_key: {key_path}: cannot be used with {certificate_path}: {reason}; "
-                "allowed: a private key in PEM, without a password"
-            ) from None
+    try:
+        client.load_verify_locations(certificate)
+    except (OSError, ValueError) as error:  # SSLError is an OSError
+        raise BadConfiguration(f"tls_cert: {certificate}: no certificate in PEM: {_reason(error)}") from None
+    try:
+        server.load_cert_chain(certificate, key, password=_no_password)
+    except (OSError, ValueError) as error:  # SSLError is an OSError
+        reason = _reason(error)
+        if "mismatch" in reason:
+            raise BadConfiguration(f"tls_key: {key}: not the key of {certificate}") from None
+        raise BadConfiguration(
+            f"tls_key: {key}: cannot be used with {certificate}: {reason}; allowed: a private key in PEM, without a password"
+        ) from None
     try:
         _shake_hands(server, client)
     except ssl.SSLCertVerificationError as error:
-        raise BadConfiguration(f"tls_cert: {certificate_path}: {error.verify_message}") from None
+        raise BadConfiguration(f"tls_cert: {certificate}: {error.verify_message}") from None
     except ssl.SSLError as error:
-        raise BadConfiguration(f"tls_cert: {certificate_path}: no handshake with it: {_reason(error)}") from None
+        raise BadConfiguration(f"tls_cert: {certificate}: no handshake with it: {_reason(error)}") from None
 
 
 def _shake_hands(server: ssl.SSLContext, client: ssl.SSLContext) -> None:

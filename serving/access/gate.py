@@ -114,7 +114,7 @@ class Gate:
         except BadConfiguration as error:
             logger.warning("the tokens have changed, but the ones before go on: %s", error)
         else:
-            logger.info("took %d tokens from %s", len(self._tokens), self._path)
+            logger.info("took the new tokens of %s: %d", self._path, len(self._tokens))
 
     def _take(self, tokens: tuple[Token, ...]) -> None:
         for token in tokens:

@@ -89,7 +89,7 @@ def hash_of(token: str) -> str:
     Plain SHA-256: slow hashes protect passwords that people choose, of which there are few. Nobody tries 2^256 tokens, however
     fast, and a call must not wait for a slow hash.
     """
-    return hashlib.sha256(token.encode()).hexdigest()
+    return hashlib.sha256(token.encode(errors="replace")).hexdigest()
 
 
 def find(tokens: Iterable[Token], given: str) -> Token | None:

@@ -9,7 +9,9 @@ import pytest
 from grpc import StatusCode
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from typer.testing import CliRunner
 
+from beamstep.cli import app
 from beamstep.client import AsyncClient, Client
 from beamstep.errors import Forbidden, Overloaded, Unauthenticated
 from beamstep.v1 import captioning_pb2, translation_pb2
@@ -18,8 +20,9 @@ from serving.access.gate import REFUSAL
 from serving.access.tokens import Token, TokenLimits, hash_of, write_tokens
 from serving.config import ServerConfig
 from serving.session import SessionConfig
+from serving.tasks.images import ImageLimits
 from tests.fakes.planned import open_planned
-from tests.fakes.stubs import Stubs, read_refusal
+from tests.fakes.stubs import Stubs, picture, read_refusal, refusal
 from tests.fakes.threads import ServerThread
 
 WEB, OPS, SLOW, ONE = "bst_web", "bst_ops", "bst_slow", "bst_one"
@@ -211,3 +214,33 @@ def test_an_open_port_for_everybody_is_said_once(models, host, warns, caplog):
     with ServerThread(config, open_planned):
         pass
     assert caplog.text.count("neither TLS nor tokens are on") == warns
+
+
+def test_the_command_sends_a_token_and_keeps_it_from_strangers(guarded):
+    here = ["models", "--json", "--address", guarded.address]
+    assert "translation" in CliRunner().invoke(app, [*here, "--token", OPS]).stdout
+    assert "translation" in CliRunner().invoke(app, here, env={"BEAMSTEP_TOKEN": OPS}).stdout
+    refused = CliRunner().invoke(app, here, env={"BEAMSTEP_TOKEN": ""})
+    assert (refused.exit_code, refused.stderr.strip()) == (1, f"error: {REFUSAL}")
+    elsewhere = ["models", "--address", "example.org:1", "--token", OPS]
+    kept = CliRunner().invoke(app, elsewhere)
+    assert kept.exit_code == 2
+    assert "--token: the token would go to example.org:1 without TLS" in kept.stderr
+    assert OPS not in kept.stderr
+    half = CliRunner().invoke(app, [*here, "--tls-key", "key.pem"])
+    assert half.exit_code == 2
+    assert "--tls-cert and --tls-key: one given without the other" in half.stderr
+    assert OPS not in CliRunner().invoke(app, ["models", "--help"], env={"BEAMSTEP_TOKEN": OPS}).stdout
+
+
+def test_a_request_larger_than_the_operators_image_limit_is_refused_by_name(models):
+    session = SessionConfig(step_threads=1)
+    config = ServerConfig(models, "127.0.0.1", 0, ("captioning",), session=session, images=ImageLimits(1000, 1000))
+    with ServerThread(config, open_planned) as thread, grpc.insecure_channel(thread.address) as channel:
+        stubs = Stubs(channel)
+        for image, message in (
+            (bytes(1001), "image: 1,001 bytes; allowed: up to 1,000 bytes"),
+            (picture(), "image: 40 x 30 pixels; allowed: up to 1,000 pixels"),
+        ):
+            refused = refusal(stubs.captioning.CaptionImage, captioning_pb2.CaptionImageRequest(image=image))
+            assert (refused.code, refused.message) == (StatusCode.INVALID_ARGUMENT, message)

@@ -6,9 +6,12 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import typer
+from typer.testing import CliRunner
 
 from serving.access.certificates import WatchedCertificates, load_certificates
 from serving.access.config import AccessConfig
+from serving.command import serve
 from serving.errors import BadConfiguration
 from tests.fakes.authority import Authority
 from tests.fakes.tls import CERTIFICATE, EXPIRED, KEY
@@ -93,3 +96,11 @@ def test_files_that_change_are_taken_once_they_are_whole(folder, tmp_path, caplo
     (tmp_path / "a.pem").unlink()
     assert watched.refresh() is None
     assert "tls_cert: " in caplog.text
+
+
+def test_a_half_set_of_options_ends_the_command_with_a_sentence(folder):
+    app = typer.Typer()
+    app.command()(serve)
+    done = CliRunner().invoke(app, ["--tls-cert", str(folder / "good.pem")])
+    assert done.exit_code == 2
+    assert "error: tls_key: none beside tls_cert; allowed: the file of that certificate's key" in done.stderr
