@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.logging import RichHandler
 
+from serving.access.config import AccessConfig
 from serving.config import SERVICE_TASKS, ServerConfig
 from serving.cores import Cores, cores
 from serving.errors import BadBundle, BadConfiguration
@@ -18,11 +19,13 @@ from serving.runtime.config import SessionConfig
 from serving.runtime.providers import SHORT_NAMES, provider_names
 from serving.scheduler import Limits
 from serving.server import serve as run_server
+from serving.tasks.images import ImageLimits
 from serving.workers import supervise
 
 logger = logging.getLogger(__name__)
 
 DEFAULTS = ServerConfig(Path("models"))
+ACCESS = "Access"
 
 
 def serve(
@@ -80,6 +83,27 @@ def serve(
     ] = DEFAULTS.limits.waiting_requests,
     image_threads: Annotated[int, typer.Option(help="Images decoded at a time.")] = DEFAULTS.image_threads,
     max_message_mb: Annotated[float, typer.Option(help="Largest request message.")] = DEFAULTS.message_bytes / 2**20,
+    max_image_mb: Annotated[
+        float | None,
+        typer.Option(help="Largest image file; by default whatever fits into a message.", rich_help_panel=ACCESS),
+    ] = None,
+    max_pixels: Annotated[
+        int, typer.Option(help="Most pixels of an image, width times height.", rich_help_panel=ACCESS)
+    ] = DEFAULTS.images.pixels,
+    tls_cert: Annotated[
+        Path | None, typer.Option(help="Speak TLS with this certificate (PEM, chain and all).", rich_help_panel=ACCESS)
+    ] = DEFAULTS.access.tls_cert,
+    tls_key: Annotated[
+        Path | None, typer.Option(help="Its private key (PEM, no password).", rich_help_panel=ACCESS)
+    ] = DEFAULTS.access.tls_key,
+    tls_client_ca: Annotated[
+        Path | None,
+        typer.Option(help="Take only clients with a certificate of these authorities (PEM).", rich_help_panel=ACCESS),
+    ] = DEFAULTS.access.tls_client_ca,
+    tokens: Annotated[
+        Path | None,
+        typer.Option(help="Take only calls with a token of this file; see beamstep token.", rich_help_panel=ACCESS),
+    ] = DEFAULTS.access.tokens,
     grace: Annotated[
         float, typer.Option(help="Seconds that running requests have to finish after SIGTERM.")
     ] = DEFAULTS.grace_s,
@@ -111,7 +135,9 @@ def serve(
             ),
             limits=_limits(max_rows, queue_size),
             image_threads=image_threads,
-            message_bytes=_message_bytes(max_message_mb),
+            message_bytes=_bytes("max_message_mb", max_message_mb),
+            images=ImageLimits(None if max_image_mb is None else _bytes("max_image_mb", max_image_mb), max_pixels),
+            access=AccessConfig(tls_cert=tls_cert, tls_key=tls_key, tls_client_ca=tls_client_ca, tokens=tokens),
             grace_s=grace,
             kserve=kserve,
         )
@@ -154,9 +180,9 @@ def _start_logging() -> None:
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
 
 
-def _message_bytes(mebibytes: float) -> int:
+def _bytes(option: str, mebibytes: float) -> int:
     if not math.isfinite(mebibytes):
-        raise BadConfiguration(f"max_message_mb: {mebibytes}; allowed: a finite number")
+        raise BadConfiguration(f"{option}: {mebibytes}; allowed: a finite number")
     return round(mebibytes * 2**20)
 
 

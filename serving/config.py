@@ -5,10 +5,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from serving.access.config import AccessConfig
 from serving.errors import BadConfiguration
 from serving.manifest import TaskName
 from serving.runtime.config import SessionConfig
 from serving.scheduler import Limits
+from serving.tasks.images import ImageLimits
 
 SERVICE_TASKS: Final[Mapping[str, tuple[TaskName, ...]]] = {
     "translation": ("translation",),
@@ -32,6 +34,8 @@ class ServerConfig:
         limits: how much each model takes on.
         image_threads: how many images are decoded at a time.
         message_bytes: the largest request message; a larger one is RESOURCE_EXHAUSTED.
+        images: how large an image may be.
+        access: who may call, and over what.
         grace_s: how long running requests may take to finish when the server is told to stop.
         shares_port: whether other processes listen on the port too (`serving/workers.py`): it is opened once the models are
             loaded, since the kernel would send calls to it before.
@@ -47,6 +51,8 @@ class ServerConfig:
     limits: Limits = field(default_factory=Limits)
     image_threads: int = 2
     message_bytes: int = 16 * 2**20
+    images: ImageLimits = field(default_factory=ImageLimits)
+    access: AccessConfig = field(default_factory=AccessConfig)
     grace_s: float = 20.0
     shares_port: bool = False
     kserve: bool = True

@@ -27,6 +27,7 @@ from beamstep.v1 import (
     translation_pb2,
     translation_pb2_grpc,
 )
+from serving.access.access import Access
 from serving.bundle import Bundle, find_bundles, load_bundle
 from serving.calls.interceptor import CallInterceptor, Observer
 from serving.config import SERVICE_TASKS, ServerConfig
@@ -91,7 +92,7 @@ class Server:
         Raises:
             BadBundle: a bundle is damaged, or there is none.
             BadConfiguration: there is no bundle for a service that was asked for, or of a preferred name, or a model may be
-                asked for wider beams than a batch has rows.
+                asked for wider beams than a batch has rows; or a file of certificates or tokens is wrong.
         """
         self._config = config
         self._open_model = open_model
@@ -100,6 +101,7 @@ class Server:
         _check_beams(self._bundles, config.limits.batch_rows)
         self._registry = Registry(self._bundles, config.preferred)
         self._backend = Backend(self._registry)
+        self._access = Access(config.access)
         self._health = health.aio.HealthServicer()
         self._image_threads = ThreadPoolExecutor(config.image_threads, thread_name_prefix="images")
         self._observers: list[Observer] = []
@@ -115,7 +117,7 @@ class Server:
         """
         config = self._config
         server = grpc.aio.server(
-            interceptors=[CallInterceptor(self._observers), StatusInterceptor()],
+            interceptors=[CallInterceptor(self._observers), *self._access.interceptors, StatusInterceptor()],
             options=[
                 ("grpc.max_receive_message_length", config.message_bytes),
                 ("grpc.so_reuseport", int(config.shares_port)),  # otherwise a second server on this port shall fail
@@ -123,7 +125,7 @@ class Server:
         )
         await self._add_services(server)
         try:
-            self.port = server.add_insecure_port(f"{config.host}:{config.port}")
+            self.port = self._access.open_port(server, config.host, config.port)
         except RuntimeError as error:
             raise BadConfiguration(f"port: cannot listen on {config.host}:{config.port}: {error}") from None
         self._server = server
@@ -174,7 +176,7 @@ class Server:
             translation = TranslationServicer(backend)
             translation_pb2_grpc.add_TranslationServiceServicer_to_server(translation, server)
         if "captioning" in self._services:
-            captioning = CaptioningServicer(backend, self._image_threads, waiting_requests)
+            captioning = CaptioningServicer(backend, self._image_threads, waiting_requests, config.images)
             captioning_pb2_grpc.add_CaptioningServiceServicer_to_server(captioning, server)
         if "pointing" in self._services:
             pointing = PointingServicer(backend)

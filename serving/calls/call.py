@@ -17,6 +17,8 @@ from serving.request import Decoded
 REQUEST_ID: Final = "x-request-id"
 """Metadata that names a call, sent back as it came; a new one is made where it is missing."""
 LONGEST_ID: Final = 128
+SECRETS: Final = frozenset({"authorization", "cookie"})
+"""Metadata that no log, metric or trace may hold."""
 
 
 @dataclass
@@ -25,7 +27,7 @@ class Call:
 
     Attributes:
         method: with a leading slash, such as "/beamstep.v1.TranslationService/TranslateText".
-        metadata: of the request, the last value of each key; binary values aside.
+        metadata: of the request, the last value of each key; binary values and `SECRETS` aside.
         peer: the address it came from, as gRPC writes it.
         began: when it came.
         request_id: the caller's, or made here.
@@ -66,6 +68,13 @@ def note_model(key: str, source_length: int) -> None:
     call = CURRENT.get()
     if call is not None:
         call.model, call.source_length = key, source_length
+
+
+def note_principal(name: str) -> None:
+    """Write down whose token the current call came with."""
+    call = CURRENT.get()
+    if call is not None:
+        call.principal = name
 
 
 def note_decoded(decoded: Decoded) -> None:

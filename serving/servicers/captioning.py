@@ -15,6 +15,7 @@ from serving.servicers.backend import Asked, Backend, Context, Models, check_no_
 from serving.servicers.messages import decoding_of, reference_of, requested_options, timings_of
 from serving.tasks.base import Source
 from serving.tasks.captioning import Captioning
+from serving.tasks.images import DEFAULT_LIMITS, ImageLimits
 
 Request = captioning_pb2.CaptionImageRequest | captioning_pb2.StreamCaptionImageRequest
 Asking = Asked[Captioning, Source]
@@ -25,17 +26,21 @@ IMAGE_S: Final = 0.05
 class CaptioningServicer(CaptioningServiceServicer):
     """Captions."""
 
-    def __init__(self, backend: Backend, threads: Executor, pending_images: int) -> None:
+    def __init__(
+        self, backend: Backend, threads: Executor, pending_images: int, limits: ImageLimits = DEFAULT_LIMITS
+    ) -> None:
         """Take images from now on.
 
         Args:
             backend: the registry and the engine.
             threads: where images are decoded.
             pending_images: how many may be there or wait for it; one more is refused.
+            limits: how large they may be.
         """
         self._backend = backend
         self._threads = threads
         self._most_pending = pending_images
+        self._limits = limits
         self._pending = 0
 
     async def CaptionImage(
@@ -95,7 +100,7 @@ class CaptioningServicer(CaptioningServiceServicer):
         self._pending += 1
         try:
             return await asyncio.get_running_loop().run_in_executor(
-                self._threads, lambda: [task.source(image) for task in models.tasks]
+                self._threads, lambda: [task.source(image, self._limits) for task in models.tasks]
             )
         finally:
             self._pending -= 1
