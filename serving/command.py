@@ -13,6 +13,7 @@ from rich.logging import RichHandler
 from serving.config import SERVICE_TASKS, ServerConfig
 from serving.cores import cores
 from serving.errors import BadBundle, BadConfiguration
+from serving.http.config import HttpConfig
 from serving.manifest import Precision
 from serving.runtime.config import SessionConfig
 from serving.runtime.providers import SHORT_NAMES, provider_names
@@ -76,6 +77,13 @@ def serve(
     grace: Annotated[
         float, typer.Option(help="Seconds that running requests have to finish after SIGTERM.")
     ] = DEFAULTS.grace_s,
+    http_port: Annotated[
+        int | None,
+        typer.Option(help="Answers JSON, probes and /docs over HTTP; 0 takes any free port.", rich_help_panel="HTTP"),
+    ] = DEFAULTS.http.port,
+    http_host: Annotated[
+        str | None, typer.Option(help="The address of the HTTP port; by default gRPC's.", rich_help_panel="HTTP")
+    ] = DEFAULTS.http.host,
 ) -> None:
     """Serve bundles over gRPC until SIGTERM; a second one ends at once."""
     _start_logging()
@@ -102,6 +110,7 @@ def serve(
             image_threads=image_threads,
             message_bytes=_message_bytes(max_message_mb),
             grace_s=grace,
+            http=HttpConfig(http_port, http_host),
         )
         _tell_threads(config.session)
         asyncio.run(run_server(config))

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from serving.errors import BadConfiguration
+from serving.http.config import HttpConfig
 from serving.manifest import TaskName
 from serving.runtime.config import SessionConfig
 from serving.scheduler import Limits
@@ -33,6 +34,7 @@ class ServerConfig:
         image_threads: how many images are decoded at a time.
         message_bytes: the largest request message; a larger one is RESOURCE_EXHAUSTED.
         grace_s: how long running requests may take to finish when the server is told to stop.
+        http: whether there is an HTTP port, and where.
     """
 
     models: Path
@@ -45,6 +47,7 @@ class ServerConfig:
     image_threads: int = 2
     message_bytes: int = 16 * 2**20
     grace_s: float = 20.0
+    http: HttpConfig = field(default_factory=HttpConfig)
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:

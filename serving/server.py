@@ -33,6 +33,9 @@ from serving.config import SERVICE_TASKS, ServerConfig
 from serving.decoding.step import Model
 from serving.engine import Engine
 from serving.errors import BadConfiguration
+from serving.http.application import Metrics
+from serving.http.port import HttpPort
+from serving.http.readiness import Probes
 from serving.registry import Registry
 from serving.request import Deliver
 from serving.runtime.config import SessionConfig
@@ -73,6 +76,7 @@ class Server:
 
     Attributes:
         port: where it listens, once it is started.
+        http: the HTTP port; None without one.
         engine: None until the models are loaded.
     """
 
@@ -98,8 +102,11 @@ class Server:
         self._health = health.aio.HealthServicer()
         self._image_threads = ThreadPoolExecutor(config.image_threads, thread_name_prefix="images")
         self._observers: list[Observer] = []
+        self._metrics: Metrics | None = None
+        self._state = "loading"
         self.engine: Engine | None = None
         self.port = 0
+        self.http: HttpPort | None = None
 
     async def start(self) -> None:
         """Open the port. Health answers NOT_SERVING and calls UNAVAILABLE until the models are loaded.
@@ -120,7 +127,12 @@ class Server:
             self.port = self._server.add_insecure_port(f"{config.host}:{config.port}")
         except RuntimeError as error:
             raise BadConfiguration(f"port: cannot listen on {config.host}:{config.port}: {error}") from None
+        http = self._make_http()
+        if http is not None:
+            self._server.add_insecure_port(http.address)
         await self._server.start()
+        if http is not None:
+            await http.start()
 
     async def load(self) -> None:
         """Load and warm up every model beside the event loop, then serve."""
@@ -130,6 +142,7 @@ class Server:
         self._backend.attach(self.engine)
         for name in self._health_names:
             await self._health.set(name, SERVING)
+        self._state = "serving"
         limits, message_mib = self._config.limits, self._config.message_bytes / 2**20
         logger.info(
             "for each model up to %d rows and %d waiting requests; messages up to %g MiB",
@@ -143,8 +156,11 @@ class Server:
 
         A second call cuts the first one's grace short.
         """
+        self._state = "stopping"
         await self._health.enter_graceful_shutdown()
         await self._server.stop(grace_s)
+        if self.http is not None:
+            await self.http.stop()
         if self.engine is not None:
             await asyncio.to_thread(self.engine.stop)
         self._image_threads.shutdown(wait=False, cancel_futures=True)
@@ -152,6 +168,29 @@ class Server:
     @property
     def _health_names(self) -> list[str]:
         return ["", MODEL_SERVICE_NAME, *(SERVICE_NAMES[service] for service in self._services)]
+
+    def _make_http(self) -> HttpPort | None:
+        config = self._config
+        if config.http.port is None:
+            return None
+        self.http = HttpPort(
+            config.http.host or config.host,
+            config.http.port,
+            services=self._services,
+            message_bytes=config.message_bytes,
+            probes=Probes(self._alive, self._serving, lambda: self._state),
+            metrics=self._metrics,
+        )
+        return self.http
+
+    def _alive(self) -> bool:
+        return self.engine is None or self.engine.running or self._state == "stopping"
+
+    async def _serving(self) -> dict[str, bool]:
+        """Say which services serve, by the names that operators know; "" is the server as a whole."""
+        names = {"": "", **{service: SERVICE_NAMES[service] for service in self._services}}
+        asked = {name: health_pb2.HealthCheckRequest(service=full) for name, full in names.items()}
+        return {name: (await self._health.Check(one, None)).status == SERVING for name, one in asked.items()}
 
     async def _add_services(self) -> None:
         server, backend, config = self._server, self._backend, self._config
