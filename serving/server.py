@@ -189,8 +189,9 @@ class Server:
     async def _serving(self) -> dict[str, bool]:
         """Say which services serve, by the names that operators know; "" is the server as a whole."""
         names = {"": "", **{service: SERVICE_NAMES[service] for service in self._services}}
+        check: Any = self._health.Check  # it needs no context for names that it knows
         asked = {name: health_pb2.HealthCheckRequest(service=full) for name, full in names.items()}
-        return {name: (await self._health.Check(one, None)).status == SERVING for name, one in asked.items()}
+        return {name: (await check(one, None)).status == SERVING for name, one in asked.items()}
 
     async def _add_services(self) -> None:
         server, backend, config = self._server, self._backend, self._config

@@ -102,8 +102,7 @@ def _statuses(services: Sequence[str], message_bytes: int) -> Any:
         except Refused as refused:
             response = answer(refused.status, refused.http)
         except web.HTTPRequestEntityTooLarge:
-            refused = too_large(message_bytes)
-            response = answer(refused.status, refused.http)
+            response = answer(too_large(message_bytes).status, 413)
         except web.HTTPMethodNotAllowed as error:
             allowed = ", ".join(sorted(error.allowed_methods))
             message = f"{error.method!a} {request.path!a}; allowed: {allowed}"

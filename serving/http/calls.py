@@ -54,7 +54,7 @@ class Caller:
             raise too_large(self._message_bytes)
         request_id = dict(metadata)["x-request-id"]
         headers = {"x-request-id": request_id}
-        make = self._channel.unary_stream if route.streams else self._channel.unary_unary
+        make: Any = self._channel.unary_stream if route.streams else self._channel.unary_unary
         call = make(route.rpc, type(message).SerializeToString, route.response_type.FromString)(
             message, timeout=timeout, metadata=metadata
         )
@@ -91,9 +91,9 @@ class Caller:
             message.MergeFrom(read_object(names, route.request_type, "query"))
             return message
         if kind != "application/json":
-            allowed = ", ".join(("application/json", *(IMAGE_TYPES if route.takes_image else ())))
-            message = f"header Content-Type: {kind or 'none'!a}; allowed: {allowed}"
-            raise Refused(StatusCode.INVALID_ARGUMENT, message, "Content-Type", http=415)
+            kinds = ", ".join(("application/json", *(IMAGE_TYPES if route.takes_image else ())))
+            problem = f"header Content-Type: {kind or 'none'!a}; allowed: {kinds}"
+            raise Refused(StatusCode.INVALID_ARGUMENT, problem, "Content-Type", http=415)
         _check_query(request, [])
         body = await self._body(request)
         if len(body) >= LONG:

@@ -83,7 +83,7 @@ def describe(services: Sequence[str]) -> dict[str, Any]:
 
 def _own_paths() -> dict[str, dict[str, Any]]:
     """Return what is there beside the calls."""
-    health = {"type": "object", "properties": {"alive": {"type": "boolean"}, "engine": {"type": "string"}}}
+    health: Schema = {"type": "object", "properties": {"alive": {"type": "boolean"}, "engine": {"type": "string"}}}
     health |= {"required": ["alive", "engine"], "additionalProperties": False}
     words = {"type": "object", "additionalProperties": {"enum": ["serving", "not serving"]}}
     ready = {

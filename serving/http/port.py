@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import tempfile
-import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -66,7 +65,7 @@ class HttpPort:
         self._make = (services, message_bytes, probes, metrics)
         self._runner: web.AppRunner | None = None
         self._listener: asyncio.Server | None = None
-        self._heard: weakref.WeakSet[asyncio.BaseProtocol] = weakref.WeakSet()
+        self._silent: set[web.RequestHandler] = set()
         self._stopping = asyncio.Lock()
 
     async def start(self) -> None:
@@ -119,18 +118,21 @@ class HttpPort:
         assert self._runner is not None
         assert self._runner.server is not None
         protocol = self._runner.server()
-        asyncio.get_running_loop().call_later(HEADERS_S, self._close_silent, weakref.ref(protocol))
+        self._silent.add(protocol)
+        asyncio.get_running_loop().call_later(HEADERS_S, self._close_silent, protocol)
         return protocol
 
-    def _close_silent(self, reference: "weakref.ref[web.RequestHandler[web.Request]]") -> None:
-        protocol = reference()
-        if protocol is not None and protocol not in self._heard and protocol.transport is not None:
-            protocol.transport.close()
+    def _close_silent(self, protocol: web.RequestHandler) -> None:
+        if protocol in self._silent:
+            self._silent.discard(protocol)
+            protocol.force_close()
+            if protocol.transport is not None:
+                protocol.transport.close()
 
     def _hears(self) -> Any:
         @web.middleware
         async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-            self._heard.add(request.protocol)
+            self._silent.discard(request.protocol)
             return await handler(request)
 
         return middleware

@@ -41,7 +41,7 @@ def read_json(data: bytes, into: type[Message], name: str = "body") -> Message:
 def read_object(given: Mapping[str, Any], into: type[Message], name: str = "body") -> Message:
     """Return the message that a JSON object says. See `read_json`."""
     try:
-        return json_format.ParseDict(given, into())
+        return json_format.ParseDict(dict(given), into())
     except RecursionError:
         raise _invalid(name, "nested too deeply") from None
     except (json_format.ParseError, ValueError, TypeError, OverflowError) as error:

@@ -277,10 +277,10 @@ def test_a_client_that_goes_away_takes_its_call_along(call, server, opened):
         head = b"POST /v1/translate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
         with socket.create_connection(("127.0.0.1", call.port)) as client:
             client.sendall(head % len(body) + body)
-            wait_until(lambda: load(server).running + load(server).waiting == 1)
+            wait_until(lambda: load(server).running_requests + load(server).waiting_requests == 1)
     finally:
         model.turn.set()
-    wait_until(lambda: load(server).running + load(server).waiting == 0)
+    wait_until(lambda: load(server).running_requests + load(server).waiting_requests == 0)
     assert model.steps < 3
 
 
@@ -359,7 +359,7 @@ async def test_it_is_alive_but_not_ready_before_and_after_and_answers_what_runs(
         model = opened["translation/2"]
         model.turn.clear()
         running = asyncio.ensure_future(asyncio.to_thread(call, "POST", "/v1/translate", body))
-        while server.engine.load("translation/2").running == 0:
+        while server.engine.load("translation/2").running_requests == 0:
             await asyncio.sleep(0.01)
         stopping = asyncio.ensure_future(server.stop(30))
         draining = await asyncio.to_thread(call, "GET", "/readyz")
@@ -369,7 +369,7 @@ async def test_it_is_alive_but_not_ready_before_and_after_and_answers_what_runs(
         model.turn.set()
         assert (await running).status == 200
         await stopping
-        with pytest.raises(OSError):
+        with pytest.raises(ConnectionRefusedError):
             await asyncio.to_thread(call, "GET", "/healthz")
     finally:
         await server.stop(0)
@@ -381,7 +381,7 @@ async def test_a_taken_port_is_said_so(models):
         taken.listen()
         config = ServerConfig(models, host="127.0.0.1", port=0, http=HttpConfig(taken.getsockname()[1]))
         server = Server(config, open_planned)
-        with pytest.raises(BadConfiguration, match="http_port: cannot listen on 127.0.0.1"):
+        with pytest.raises(BadConfiguration, match="http_port: cannot listen on"):
             await server.start()
         await server.stop(0)
 
