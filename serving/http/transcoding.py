@@ -78,9 +78,9 @@ def _kind(given: Any) -> str:
 
 def _field(text: str) -> str:
     """Return the field that json_format complains about, as a path in the request; "" where it says none."""
-    at, unknown, plain = PATH.search(text), UNKNOWN.search(text), FIELD.search(text)
+    at, unknown, wrapped = PATH.search(text), UNKNOWN.search(text), FIELD.findall(text)
     parts = [at[1] if at else "", unknown[1] if unknown else ""]
-    return ".".join(part for part in parts if part) or (plain[1] if plain else "")
+    return ".".join(part for part in parts if part) or ".".join(wrapped)
 
 
 def _invalid(field: str, problem: str) -> Refused:

@@ -213,8 +213,8 @@ def test_a_stream_comes_as_events_and_ends_with_the_answer(call, path):
         ("/v1/translate", {"text": "a", "options": {"beam_size": 0}}, ["options.beam_size"]),
         ("/v1/translate", {"text": "a", "options": {"length_penalty": "NaN"}}, ["options.length_penalty"]),
         ("/v1/hull", b'{"points": [{"x": NaN}]}', ["body"]),
-        ("/v1/hull", b'{"points": [{"x": 1e999}]}', ["points[0].x"]),
-        ("/v1/hull", {"points": [*SQUARE, {"x": "Infinity"}]}, ["points[4]"]),
+        ("/v1/hull", b'{"points": [{"x": 1e999}]}', ["points.x"]),
+        ("/v1/hull", {"points": [*SQUARE, {"x": "Infinity"}]}, ["points[4].x"]),
         ("/v1/caption", {"image": "?"}, ["image"]),
         ("/v1/translate?text=a", {}, ["'text'"]),
     ],
@@ -302,14 +302,14 @@ def test_a_full_queue_is_429_and_says_when_to_come_again(models):
         opened[bundle.key] = open_planned(bundle, session)
         return opened[bundle.key]
 
-    config = configuration(models, services=("translation",), limits=Limits(waiting_requests=1, batch_rows=4))
+    config = configuration(models, services=("translation",), limits=Limits(waiting_requests=1, batch_rows=8))
     with ServerThread(config, open_model) as server:
         call = Caller(server)
         opened["translation/2"].turn.clear()
         answers = []
         threads = [
             threading.Thread(target=lambda: answers.append(call("POST", "/v1/translate", {"text": "a b"})))
-            for _ in range(6)
+            for _ in range(16)
         ]
         try:
             for thread in threads:
