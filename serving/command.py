@@ -14,6 +14,7 @@ from serving.access.config import AccessConfig
 from serving.config import SERVICE_TASKS, ServerConfig
 from serving.cores import Cores, cores
 from serving.errors import BadBundle, BadConfiguration
+from serving.http.config import HttpConfig
 from serving.manifest import Precision
 from serving.runtime.config import SessionConfig
 from serving.runtime.providers import SHORT_NAMES, provider_names
@@ -110,6 +111,13 @@ def serve(
     kserve: Annotated[
         bool, typer.Option(help="Answer in the KServe v2 protocol, too, on the same port.", rich_help_panel="KServe")
     ] = DEFAULTS.kserve,
+    http_port: Annotated[
+        int | None,
+        typer.Option(help="Answers JSON, probes and /docs over HTTP; 0 takes any free port.", rich_help_panel="HTTP"),
+    ] = DEFAULTS.http.port,
+    http_host: Annotated[
+        str | None, typer.Option(help="The address of the HTTP port; by default gRPC's.", rich_help_panel="HTTP")
+    ] = DEFAULTS.http.host,
 ) -> None:
     """Serve bundles over gRPC until SIGTERM; a second one ends at once."""
     _start_logging()
@@ -140,6 +148,7 @@ def serve(
             access=AccessConfig(tls_cert=tls_cert, tls_key=tls_key, tls_client_ca=tls_client_ca, tokens=tokens),
             grace_s=grace,
             kserve=kserve,
+            http=HttpConfig(http_port, http_host),
         )
         _tell_threads(config.session, share)
         if workers > 1:

@@ -7,6 +7,7 @@ from typing import Final
 
 from serving.access.config import AccessConfig
 from serving.errors import BadConfiguration
+from serving.http.config import HttpConfig
 from serving.manifest import TaskName
 from serving.runtime.config import SessionConfig
 from serving.scheduler import Limits
@@ -40,6 +41,7 @@ class ServerConfig:
         shares_port: whether other processes listen on the port too (`serving/workers.py`): it is opened once the models are
             loaded, since the kernel would send calls to it before.
         kserve: whether to answer in the KServe v2 protocol, too, on the same port.
+        http: whether there is an HTTP port, and where.
     """
 
     models: Path
@@ -56,6 +58,7 @@ class ServerConfig:
     grace_s: float = 20.0
     shares_port: bool = False
     kserve: bool = True
+    http: HttpConfig = field(default_factory=HttpConfig)
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:

@@ -34,6 +34,9 @@ from serving.config import SERVICE_TASKS, ServerConfig
 from serving.decoding.step import Model
 from serving.engine import Engine
 from serving.errors import BadConfiguration
+from serving.http.application import Metrics
+from serving.http.port import HttpPort
+from serving.http.readiness import Probes
 from serving.kserve.statistics import Statistics
 from serving.kserve.v2 import grpc_inference_pb2, grpc_inference_pb2_grpc
 from serving.registry import Registry
@@ -79,6 +82,7 @@ class Server:
 
     Attributes:
         port: where it listens, once it is started.
+        http: the HTTP port; None without one.
         engine: None until the models are loaded.
     """
 
@@ -105,9 +109,12 @@ class Server:
         self._health = health.aio.HealthServicer()
         self._image_threads = ThreadPoolExecutor(config.image_threads, thread_name_prefix="images")
         self._observers: list[Observer] = []
+        self._metrics: Metrics | None = None
+        self._state = "loading"
         self._server: grpc.aio.Server | None = None
         self.engine: Engine | None = None
         self.port = config.port
+        self.http: HttpPort | None = None
 
     async def start(self) -> None:
         """Open the port. Health answers NOT_SERVING and calls UNAVAILABLE until the models are loaded.
@@ -128,8 +135,13 @@ class Server:
             self.port = self._access.open_port(server, config.host, config.port)
         except RuntimeError as error:
             raise BadConfiguration(f"port: cannot listen on {config.host}:{config.port}: {error}") from None
+        http = self._make_http()
+        if http is not None:
+            server.add_insecure_port(http.address)
         self._server = server
         await server.start()
+        if http is not None:
+            await http.start()
 
     async def load(self) -> None:
         """Load and warm up every model beside the event loop, then serve."""
@@ -139,6 +151,7 @@ class Server:
         self._backend.attach(self.engine)
         for name in self._health_names:
             await self._health.set(name, SERVING)
+        self._state = "serving"
         limits, message_mib = self._config.limits, self._config.message_bytes / 2**20
         logger.info(
             "for each model up to %d rows and %d waiting requests; messages up to %g MiB",
@@ -152,10 +165,13 @@ class Server:
 
         A second call cuts the first one's grace short.
         """
+        self._state = "stopping"
         self._backend.detach()
         await self._health.enter_graceful_shutdown()
         if self._server is not None:
             await self._server.stop(grace_s)
+        if self.http is not None:
+            await self.http.stop()
         if self.engine is not None:
             await asyncio.to_thread(self.engine.stop)
         self._image_threads.shutdown(wait=False, cancel_futures=True)
@@ -164,6 +180,31 @@ class Server:
     def _health_names(self) -> list[str]:
         kserve = [KSERVE_NAME] if self._config.kserve else []
         return ["", MODEL_SERVICE_NAME, *(SERVICE_NAMES[service] for service in self._services), *kserve]
+
+    def _make_http(self) -> HttpPort | None:
+        config = self._config
+        if config.http.port is None:
+            return None
+        self.http = HttpPort(
+            config.http.host or config.host,
+            config.http.port,
+            services=self._services,
+            message_bytes=config.message_bytes,
+            probes=Probes(self._alive, self._serving, lambda: self._state),
+            metrics=self._metrics,
+            shares_port=config.shares_port,
+        )
+        return self.http
+
+    def _alive(self) -> bool:
+        return self.engine is None or self.engine.running or self._state == "stopping"
+
+    async def _serving(self) -> dict[str, bool]:
+        """Say which services serve, by the names that operators know; "" is the server as a whole."""
+        names = {"": "", **{service: SERVICE_NAMES[service] for service in self._services}}
+        check: Any = self._health.Check  # it needs no context for names that it knows
+        asked = {name: health_pb2.HealthCheckRequest(service=full) for name, full in names.items()}
+        return {name: (await check(one, None)).status == SERVING for name, one in asked.items()}
 
     async def _add_services(self, server: grpc.aio.Server) -> None:
         backend, config = self._backend, self._config
