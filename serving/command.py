@@ -13,6 +13,7 @@ from rich.logging import RichHandler
 from serving.config import SERVICE_TASKS, ServerConfig
 from serving.cores import cores
 from serving.errors import BadBundle, BadConfiguration
+from serving.load import LoadConfig, cache_bytes, parse_limits
 from serving.manifest import Precision
 from serving.runtime.config import SessionConfig
 from serving.runtime.providers import SHORT_NAMES, provider_names
@@ -22,6 +23,7 @@ from serving.server import serve as run_server
 logger = logging.getLogger(__name__)
 
 DEFAULTS = ServerConfig(Path("models"))
+LOAD = "Load"
 
 
 def serve(
@@ -71,6 +73,32 @@ def serve(
     queue_size: Annotated[
         int, typer.Option(help="Requests that may wait for one model; one more is refused.")
     ] = DEFAULTS.limits.waiting_requests,
+    max_concurrent: Annotated[
+        int, typer.Option(help="Requests that one model works on at once.", rich_help_panel=LOAD)
+    ] = DEFAULTS.limits.batch_sources,
+    limits: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME:max_rows=64,max_concurrent=16,queue=32",
+            help="Other limits for one model, all its versions. Repeatable.",
+            rich_help_panel=LOAD,
+        ),
+    ] = None,
+    share_by: Annotated[
+        str,
+        typer.Option(
+            metavar="KEY",
+            help="Metadata that says whom a call is for, such as x-client-id: clients that wait share a model evenly."
+            " By default the name of its token, or the address it comes from.",
+            rich_help_panel=LOAD,
+        ),
+    ] = DEFAULTS.load.share_by,
+    answer_cache_mb: Annotated[
+        float, typer.Option(help="MiB of answers to keep for equal requests; 0 is none.", rich_help_panel=LOAD)
+    ] = 0,
+    memory_cache_mb: Annotated[
+        float, typer.Option(help="MiB of encoded sources to keep for equal ones; 0 is none.", rich_help_panel=LOAD)
+    ] = 0,
     image_threads: Annotated[int, typer.Option(help="Images decoded at a time.")] = DEFAULTS.image_threads,
     max_message_mb: Annotated[float, typer.Option(help="Largest request message.")] = DEFAULTS.message_bytes / 2**20,
     grace: Annotated[
@@ -98,7 +126,13 @@ def serve(
                 step_threads=step_threads,
                 spinning=spinning,
             ),
-            limits=_limits(max_rows, queue_size),
+            limits=_limits(max_rows, queue_size, max_concurrent),
+            load=LoadConfig(
+                share_by=share_by,
+                model_limits=parse_limits(limits or ()),
+                answer_cache_bytes=cache_bytes("answer_cache_mb", answer_cache_mb),
+                memory_cache_bytes=cache_bytes("memory_cache_mb", memory_cache_mb),
+            ),
             image_threads=image_threads,
             message_bytes=_message_bytes(max_message_mb),
             grace_s=grace,
@@ -139,8 +173,8 @@ def _message_bytes(mebibytes: float) -> int:
     return round(mebibytes * 2**20)
 
 
-def _limits(max_rows: int, queue_size: int) -> Limits:
-    for name, value in (("max_rows", max_rows), ("queue_size", queue_size)):
+def _limits(max_rows: int, queue_size: int, max_concurrent: int) -> Limits:
+    for name, value in (("max_rows", max_rows), ("queue_size", queue_size), ("max_concurrent", max_concurrent)):
         if value < 1:
             raise BadConfiguration(f"{name}: {value}; allowed: from 1")
-    return Limits(waiting_requests=queue_size, batch_rows=max_rows)
+    return Limits(waiting_requests=queue_size, batch_rows=max_rows, batch_sources=max_concurrent)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from serving.errors import BadConfiguration
+from serving.load import LoadConfig
 from serving.manifest import TaskName
 from serving.runtime.config import SessionConfig
 from serving.scheduler import Limits
@@ -30,6 +31,7 @@ class ServerConfig:
         preferred: names of bundles that come before the others: where a request names no model, the first of its task answers.
         session: how ONNX Runtime runs them.
         limits: how much each model takes on.
+        load: who shares it with whom, which models have limits of their own, and what is cached.
         image_threads: how many images are decoded at a time.
         message_bytes: the largest request message; a larger one is RESOURCE_EXHAUSTED.
         grace_s: how long running requests may take to finish when the server is told to stop.
@@ -42,6 +44,7 @@ class ServerConfig:
     preferred: tuple[str, ...] = ()
     session: SessionConfig = field(default_factory=SessionConfig)
     limits: Limits = field(default_factory=Limits)
+    load: LoadConfig = field(default_factory=LoadConfig)
     image_threads: int = 2
     message_bytes: int = 16 * 2**20
     grace_s: float = 20.0

@@ -29,7 +29,7 @@ ANSWER_EACH_S: Final = 0.002
 class Counters:
     """What the engine did since it was made; written by it alone, free for anyone to read.
 
-    Every request that was submitted ends in exactly one of finished, cancelled, expired and failed.
+    Every request that was submitted ends in exactly one of finished, cancelled, expired, displaced and failed.
 
     Attributes:
         submitted: taken into a queue.
@@ -39,6 +39,7 @@ class Counters:
         returned_early: those of them that were answered with their best so far when their deadline came.
         cancelled: withdrawn by the caller, waiting or running.
         expired: overtaken by their deadline, waiting or running.
+        displaced: had to leave a full queue for others, see `FairQueue.displaced_by`.
         failed: by a fault of the model, or the end of the engine.
         evicted_rows: rows that were in a batch when their request was cancelled or expired.
         encoder_runs: of all models.
@@ -53,6 +54,7 @@ class Counters:
     returned_early: int = 0
     cancelled: int = 0
     expired: int = 0
+    displaced: int = 0
     failed: int = 0
     evicted_rows: int = 0
     encoder_runs: int = 0
@@ -93,7 +95,8 @@ class Lane:
             self._turn()
         except Exception as error:
             with self._lock:
-                begun = [number for number in self.requests if number not in self.scheduler.waiting]
+                elsewhere = {*self.scheduler.waiting, *self.scheduler.displaced}
+                begun = [number for number in self.requests if number not in elsewhere]
             logger.exception("a turn failed; its %d requests fail, the engine goes on", len(begun))
             self._groups.clear()
             self.fail(begun, ModelFault, f"the decoder step failed: {error!r}")
@@ -219,6 +222,9 @@ class Lane:
         for number in leavers.withdrawn:  # their futures are cancelled already
             self._forget(number)
             self._counters.cancelled += 1
+        for number in leavers.displaced:  # they have been told already
+            self._forget(number)
+            self._counters.displaced += 1
         for number in leavers.expired:
             self._expire(number)
         self._counters.evicted_rows += rows - self._groups.row_count if leaving else 0

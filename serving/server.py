@@ -36,6 +36,7 @@ from serving.errors import BadConfiguration
 from serving.registry import Registry
 from serving.request import Deliver
 from serving.runtime.config import SessionConfig
+from serving.scheduler import Limits
 from serving.servicers.backend import Backend
 from serving.servicers.captioning import CaptioningServicer
 from serving.servicers.models import ModelServicer
@@ -92,9 +93,10 @@ class Server:
         self._open_model = open_model
         bundles = [load_bundle(folder) for folder in find_bundles(config.models)]
         self._bundles, self._services = _choose(bundles, config.services, config.models)
-        _check_beams(self._bundles, config.limits.batch_rows)
+        config.load.check_names([bundle.manifest.name for bundle in self._bundles])
+        _check_beams(self._bundles, self._limits_of)
         self._registry = Registry(self._bundles, config.preferred)
-        self._backend = Backend(self._registry)
+        self._backend = Backend(self._registry, config.load.share_by)
         self._health = health.aio.HealthServicer()
         self._image_threads = ThreadPoolExecutor(config.image_threads, thread_name_prefix="images")
         self._observers: list[Observer] = []
@@ -125,7 +127,8 @@ class Server:
     async def load(self) -> None:
         """Load and warm up every model beside the event loop, then serve."""
         models = await asyncio.to_thread(self._open_models)
-        self.engine = Engine(models, self._config.limits, deliver=_deliver_on(asyncio.get_running_loop()))
+        limits_by_key = {"": self._config.limits} | {bundle.key: self._limits_of(bundle) for bundle in self._bundles}
+        self.engine = Engine(models, limits_by_key, deliver=_deliver_on(asyncio.get_running_loop()))
         self.engine.start()
         self._backend.attach(self.engine)
         for name in self._health_names:
@@ -172,16 +175,19 @@ class Server:
         names = [*self._health_names[1:], health.SERVICE_NAME, reflection.SERVICE_NAME]
         reflection.enable_server_reflection(names, server)
 
+    def _limits_of(self, bundle: Bundle) -> Limits:
+        return self._config.load.limits_of(bundle.manifest.name, self._config.limits)
+
     def _open_models(self) -> dict[str, Model]:
         models: dict[str, Model] = {}
-        limits = self._config.limits
-        session = replace(
-            self._config.session,
-            batch_rows=limits.batch_rows,
-            batch_sources=limits.batch_sources,
-            encode_sources=limits.encode_sources,
-        )
         for bundle in self._bundles:
+            limits = self._limits_of(bundle)
+            session = replace(
+                self._config.session,
+                batch_rows=limits.batch_rows,
+                batch_sources=limits.batch_sources,
+                encode_sources=limits.encode_sources,
+            )
             began = time.monotonic()
             model = self._open_model(bundle, session)
             model.warm_up()
@@ -273,9 +279,9 @@ def _choose(
     return [bundle for bundle in bundles if bundle.manifest.task in wanted], services
 
 
-def _check_beams(bundles: Sequence[Bundle], rows: int) -> None:
+def _check_beams(bundles: Sequence[Bundle], limits_of: Callable[[Bundle], Limits]) -> None:
     for bundle in bundles:
-        beam_size = bundle.manifest.limits.beam_size
+        beam_size, rows = bundle.manifest.limits.beam_size, limits_of(bundle).batch_rows
         if beam_size > rows:
             raise BadConfiguration(
                 f"max_rows: {rows}; allowed: from {beam_size}, the beam size that {bundle.key} allows"

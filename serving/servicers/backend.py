@@ -13,6 +13,8 @@ from google.protobuf.message import Message
 
 from beamstep.v1 import decoding_pb2
 from serving.calls.call import note_decoded, note_model
+from serving.calls.client import current_client
+from serving.claim import Priority
 from serving.decoding.request import Progress
 from serving.engine import Engine
 from serving.ensemble import Ensemble, Member, joint_inputs
@@ -25,6 +27,12 @@ Context = grpc.aio.ServicerContext[Any, Any]
 AnyTask = TypeVar("AnyTask", bound=Task)
 AnySource = TypeVar("AnySource", bound=Source)
 
+PRIORITIES: Final = {
+    decoding_pb2.PRIORITY_UNSPECIFIED: Priority.NORMAL,
+    decoding_pb2.PRIORITY_LOW: Priority.LOW,
+    decoding_pb2.PRIORITY_NORMAL: Priority.NORMAL,
+    decoding_pb2.PRIORITY_HIGH: Priority.HIGH,
+}
 MOST_MEMBERS: Final = 7
 WEIGHT: Final = (0.001, 1000.0)
 """Least and most of an ensemble's weights: a share too small for a float32 would make the log-prob of a banned token 0 * -inf."""
@@ -81,12 +89,25 @@ class Asked(Generic[AnyTask, AnySource]):
         sources: the source as each of them reads it.
         plan: how to search.
         return_best: whether to answer with the best so far when the deadline comes.
+        priority: how urgent it is.
     """
 
     models: Models[AnyTask]
     sources: Sequence[AnySource]
     plan: Plan
     return_best: bool = False
+    priority: Priority = Priority.NORMAL
+
+    @classmethod
+    def of(
+        cls, models: Models[AnyTask], sources: Sequence[AnySource], plan: Plan, request: NamesModel
+    ) -> "Asked[AnyTask, AnySource]":
+        """Put together what was made of a request, and what it says of its deadline and its urgency.
+
+        Raises:
+            InvalidRequest: see `returns_best` and `priority_of`.
+        """
+        return cls(models, sources, plan, returns_best(request), priority_of(request))
 
     @property
     def task(self) -> AnyTask:
@@ -112,8 +133,10 @@ class Backend:
         registry: the bundles that are or will be loaded.
     """
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, share_by: str = "") -> None:
+        """Take requests from now on; `share_by` is the metadata that says whom one is for, see `client_of`."""
         self.registry = registry
+        self._share_by = share_by
         self._engine: Engine | None = None
 
     def attach(self, engine: Engine) -> None:
@@ -121,12 +144,19 @@ class Backend:
         self._engine = engine
 
     def models(self, kind: type[AnyTask], request: NamesModel) -> Models[AnyTask]:
-        """Find who is to answer a request.
+        """Find who is to answer a request, before anything is made of its payload.
 
         Raises:
             UnknownModel: no such model is loaded.
-            InvalidRequest: an ensemble's members cannot decode together, or a weight is out of range.
+            InvalidRequest: an ensemble's members cannot decode together, a weight is out of range, or a priority unknown.
+            Overloaded: the queue is full: no text need be cut, no image decoded and no points be looked at to say so.
         """
+        models = self._find(kind, request)
+        if self._engine is not None:
+            self._engine.check_room(models.key, current_client(self._share_by), priority_of(request))
+        return models
+
+    def _find(self, kind: type[AnyTask], request: NamesModel) -> Models[AnyTask]:
         first = self.registry.find(kind, request.model, request.model_version)
         options = request.options
         weights = [_weight("options.ensemble_weight", options, "ensemble_weight")]
@@ -180,6 +210,8 @@ class Backend:
             source_length=asked.source.length,
             on_progress=on_progress,
             make=None if alone else lambda: _ensemble(engine, asked.models),
+            client=current_client(self._share_by),
+            priority=asked.priority,
         )
         decoded = await _answer(ticket)
         note_decoded(decoded)
@@ -265,6 +297,18 @@ def returns_best(request: NamesModel) -> bool:
         allowed = ", ".join(decoding_pb2.OnDeadline.keys()[1:])
         raise InvalidRequest("options.on_deadline", str(given), allowed)
     return given == decoding_pb2.ON_DEADLINE_RETURN_BEST
+
+
+def priority_of(request: NamesModel) -> Priority:
+    """Return how urgent a request is.
+
+    Raises:
+        InvalidRequest: its `priority` is no value of this version.
+    """
+    given = request.options.priority
+    if given not in PRIORITIES:
+        raise InvalidRequest("options.priority", str(given), ", ".join(decoding_pb2.Priority.keys()[1:]))
+    return PRIORITIES[given]
 
 
 def check_no_deadline_rule(request: NamesModel) -> None:
