@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final, Self
 
+from serving.caches.memory import MemoryCache
 from serving.claim import Claim, Priority
 from serving.decoding.constraints import Constraint
 from serving.decoding.options import DecodingOptions
@@ -51,6 +52,7 @@ class Engine:
         limits: Limits | Mapping[str, Limits] | None = None,
         clock: Callable[[], float] = time.monotonic,
         deliver: Deliver = lambda hand_over: hand_over(),
+        memory_cache: MemoryCache | None = None,
     ) -> None:
         """Make an engine that is not running yet.
 
@@ -60,8 +62,10 @@ class Engine:
             clock: seconds; deadlines are told in it.
             deliver: calls the function it is given, at once or on another thread, which answers all requests that were over in one
                 turn; an event loop's call_soon_threadsafe wakes the loop once instead of once an answer.
+            memory_cache: sources that were encoded before; None keeps none.
         """
         self._deliver = deliver
+        self._memory_cache = memory_cache
         self._limits = Limits() if limits is None else limits
         self._clock = clock
         self._numbers = itertools.count()
@@ -228,6 +232,7 @@ class Engine:
             lock=self._condition,
             counters=self.counters,
             deliver=self._deliver,
+            cache=None if self._memory_cache is None else self._memory_cache.of_model(),
         )
 
     def _make_lane(self, key: str, make: Callable[[], Model]) -> Lane:

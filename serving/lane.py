@@ -7,12 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from serving.caches.memory import ModelMemoryCache
 from serving.decoding.request import Finished
-from serving.decoding.step import Model
+from serving.decoding.step import Encoded, Model
 from serving.errors import BeamstepError, Expired, ModelFault
 from serving.groups import Groups, length_class
 from serving.pace import Pace
-from serving.request import Decoded, Deliver, Request
+from serving.request import CacheHit, Decoded, Deliver, Request
 from serving.running import Admission, RunningBatch
 from serving.scheduler import Leavers, Limits, Scheduler
 
@@ -77,7 +78,9 @@ class Lane:
         lock: threading.Condition,
         counters: Counters,
         deliver: Deliver,
+        cache: ModelMemoryCache | None = None,
     ) -> None:
+        self._cache = cache
         self.scheduler = Scheduler(limits)
         self.requests: dict[int, Request] = {}
         self.pace = Pace()
@@ -143,7 +146,22 @@ class Lane:
         for number in numbers:
             alike.setdefault(length_class(self.requests[number].source_length), []).append(number)
         for some in alike.values():
-            self._encode(some)
+            missing = some if self._cache is None else [number for number in some if not self._remember(number)]
+            if missing:
+                self._encode(missing)
+
+    def _remember(self, number: int) -> bool:
+        """Let a request join whose source was encoded before; say whether it was."""
+        assert self._cache is not None
+        request = self.requests[number]
+        request.memory_key = self._cache.key(request.inputs)
+        encoded = self._cache.get(request.memory_key)
+        if encoded is None:
+            return False
+        now = self._clock()
+        request.cache_hit = CacheHit.MEMORY
+        self._join([number], encoded, now, now)
+        return True
 
     def _encode(self, numbers: Sequence[int]) -> None:
         requests = [self.requests[number] for number in numbers]
@@ -157,6 +175,13 @@ class Lane:
             return
         ended = self._clock()
         self.pace.encoded(ended - began)
+        if self._cache is not None:
+            self._cache.put([request.memory_key for request in requests], encoded)
+        self._join(numbers, encoded, began, ended)
+
+    def _join(self, numbers: Sequence[int], encoded: Encoded, began: float, ended: float) -> None:
+        """Let requests of sources of like length take part from the next step on; `encoded` has theirs in the same order."""
+        requests = [self.requests[number] for number in numbers]
         special = requests[0].options.special
         group = self._groups.home(requests[0].source_length, lambda: RunningBatch(self._model, special))
         joining = []

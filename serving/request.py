@@ -82,6 +82,7 @@ class Request:
     submitted: float
     encode_began: float = 0.0
     encode_ended: float = 0.0
+    memory_key: bytes = b""  # of its source in the cache of encoder memory, where there is one
     cache_hit: CacheHit = CacheHit.NONE
 
     def decoded(

@@ -28,6 +28,8 @@ from beamstep.v1 import (
     translation_pb2_grpc,
 )
 from serving.bundle import Bundle, find_bundles, load_bundle
+from serving.caches.answers import AnswerCache
+from serving.caches.memory import MemoryCache
 from serving.calls.interceptor import CallInterceptor, Observer
 from serving.config import SERVICE_TASKS, ServerConfig
 from serving.decoding.step import Model
@@ -75,6 +77,8 @@ class Server:
     Attributes:
         port: where it listens, once it is started.
         engine: None until the models are loaded.
+        answer_cache: answers that are kept; None where none are.
+        memory_cache: encoded sources that are kept; None where none are.
     """
 
     def __init__(self, config: ServerConfig, open_model: OpenModel = OnnxModel) -> None:
@@ -96,7 +100,10 @@ class Server:
         config.load.check_names([bundle.manifest.name for bundle in self._bundles])
         _check_beams(self._bundles, self._limits_of)
         self._registry = Registry(self._bundles, config.preferred)
-        self._backend = Backend(self._registry, config.load.share_by)
+        load = config.load
+        self.answer_cache = AnswerCache(load.answer_cache_bytes) if load.answer_cache_bytes else None
+        self.memory_cache = MemoryCache(load.memory_cache_bytes) if load.memory_cache_bytes else None
+        self._backend = Backend(self._registry, load.share_by, self.answer_cache)
         self._health = health.aio.HealthServicer()
         self._image_threads = ThreadPoolExecutor(config.image_threads, thread_name_prefix="images")
         self._observers: list[Observer] = []
@@ -128,7 +135,8 @@ class Server:
         """Load and warm up every model beside the event loop, then serve."""
         models = await asyncio.to_thread(self._open_models)
         limits_by_key = {"": self._config.limits} | {bundle.key: self._limits_of(bundle) for bundle in self._bundles}
-        self.engine = Engine(models, limits_by_key, deliver=_deliver_on(asyncio.get_running_loop()))
+        deliver = _deliver_on(asyncio.get_running_loop())
+        self.engine = Engine(models, limits_by_key, deliver=deliver, memory_cache=self.memory_cache)
         self.engine.start()
         self._backend.attach(self.engine)
         for name in self._health_names:
