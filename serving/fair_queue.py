@@ -2,8 +2,9 @@
 
 Two rules, one inside the other, both counting the rows that were given away (a wide beam costs its client more than a narrow one):
 
-* Classes of priority share by weight, by start-time fair queueing (Goyal, Vin and Cheng 1996): a class that was idle comes at
-  once, and of all that wait a lower class still gets its part, so that none starves.
+* Classes of priority share by weight, by start-time fair queueing (Goyal, Vin and Cheng 1996), where a class that was idle begins
+  a few rows of its own later: little for a high class, which comes nearly at once, and much for a low one. Of all that wait a
+  lower class still gets its part, so that none starves.
 * Within a class clients share evenly, by self-clocked fair queueing (Golestani 1994): every client's first request has a tag,
   the class's virtual time plus its rows, and the least tag is next. Virtual time moves on with every request that is served, so
   that no stream of newcomers can hold anybody up; and nothing has to be remembered of a client who has nothing waiting.
@@ -23,6 +24,8 @@ from serving.tally import Tally
 
 WEIGHTS: Final[Mapping[Priority, float]] = {Priority.HIGH: 64.0, Priority.NORMAL: 8.0, Priority.LOW: 1.0}
 """How classes share the rows while all of them wait."""
+LATER: Final = 4.0
+"""After so many rows of its own, by its weight, a class that was idle has its turn."""
 STALE: Final = 64
 """So many entries beyond twice the needed ones may stand in a heap."""
 
@@ -115,7 +118,7 @@ class FairQueue(Mapping[int, Claim]):
         """Let a request wait; numbers must grow in order of arrival."""
         of_class = self._classes[claim.priority]
         if not of_class.clients:
-            of_class.start = max(of_class.start, self._start)
+            of_class.start = max(of_class.start, self._start) + LATER / WEIGHTS[claim.priority]
         of_class.add(request, claim)
         self._claims[request] = claim
         self._tally.add(claim.client)

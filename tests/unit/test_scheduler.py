@@ -175,16 +175,16 @@ def test_a_withdrawn_request_costs_its_client_nothing():
 
 def test_a_higher_class_is_first_and_a_lower_one_gets_its_part():
     plan = one_at_a_time()
-    for request in range(20):
-        plan.submit(request, of("a"))
-    plan.submit(20, of("a", priority=Priority.LOW))
-    for request in range(21, 41):
-        plan.submit(request, of("a", priority=Priority.HIGH))
+    plan.submit(0, of("a", priority=Priority.LOW))
+    classes = {Priority.NORMAL: range(1, 200), Priority.HIGH: range(200, 240)}
+    for priority, requests in classes.items():
+        for request in requests:
+            plan.submit(request, of("a", priority=priority))
     order = served(plan)
-    assert order[0] == 21
-    assert order.index(0) < 10, "a normal one for eight high ones"
-    assert order.index(20) < order.index(19), "the low one does not wait for all others"
-    assert [request for request in order if request > 20] == list(range(21, 41))
+    assert order[:29] == list(range(200, 229)), "four rows of its own weight later comes the first normal one"
+    assert order[29] == 1
+    assert order[30:38] == list(range(229, 237)), "then one for every eight high ones"
+    assert order.index(0) < order.index(199), "the low one does not wait for all others"
 
 
 def test_who_is_next_stays_so_though_a_higher_class_comes():
