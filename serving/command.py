@@ -15,6 +15,7 @@ from serving.config import SERVICE_TASKS, ServerConfig
 from serving.cores import Cores, cores
 from serving.errors import BadBundle, BadConfiguration
 from serving.http.config import HttpConfig
+from serving.load import LoadConfig, cache_bytes, parse_limits
 from serving.manifest import Precision
 from serving.runtime.config import SessionConfig
 from serving.runtime.providers import SHORT_NAMES, provider_names
@@ -27,6 +28,7 @@ logger = logging.getLogger(__name__)
 
 DEFAULTS = ServerConfig(Path("models"))
 ACCESS = "Access"
+LOAD = "Load"
 
 
 def serve(
@@ -82,6 +84,32 @@ def serve(
     queue_size: Annotated[
         int, typer.Option(help="Requests that may wait for one model; one more is refused.")
     ] = DEFAULTS.limits.waiting_requests,
+    max_concurrent: Annotated[
+        int, typer.Option(help="Requests that one model works on at once.", rich_help_panel=LOAD)
+    ] = DEFAULTS.limits.batch_sources,
+    limits: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME:max_rows=64,max_concurrent=16,queue=32",
+            help="Other limits for one model, all its versions. Repeatable.",
+            rich_help_panel=LOAD,
+        ),
+    ] = None,
+    share_by: Annotated[
+        str,
+        typer.Option(
+            metavar="KEY",
+            help="Metadata that says whom a call is for, such as x-client-id: clients that wait share a model evenly."
+            " By default the name of its token, or the address it comes from.",
+            rich_help_panel=LOAD,
+        ),
+    ] = DEFAULTS.load.share_by,
+    answer_cache_mb: Annotated[
+        float, typer.Option(help="MiB of answers to keep for equal requests; 0 is none.", rich_help_panel=LOAD)
+    ] = 0,
+    memory_cache_mb: Annotated[
+        float, typer.Option(help="MiB of encoded sources to keep for equal ones; 0 is none.", rich_help_panel=LOAD)
+    ] = 0,
     image_threads: Annotated[int, typer.Option(help="Images decoded at a time.")] = DEFAULTS.image_threads,
     max_message_mb: Annotated[float, typer.Option(help="Largest request message.")] = DEFAULTS.message_bytes / 2**20,
     max_image_mb: Annotated[
@@ -141,7 +169,13 @@ def serve(
                 step_threads=share.step_threads if step_threads is None else step_threads,
                 spinning=share.spinning if spinning is None else spinning,
             ),
-            limits=_limits(max_rows, queue_size),
+            limits=_limits(max_rows, queue_size, max_concurrent),
+            load=LoadConfig(
+                share_by=share_by,
+                model_limits=parse_limits(limits or ()),
+                answer_cache_bytes=cache_bytes("answer_cache_mb", answer_cache_mb),
+                memory_cache_bytes=cache_bytes("memory_cache_mb", memory_cache_mb),
+            ),
             image_threads=image_threads,
             message_bytes=_bytes("max_message_mb", max_message_mb),
             images=ImageLimits(None if max_image_mb is None else _bytes("max_image_mb", max_image_mb), max_pixels),
@@ -195,8 +229,8 @@ def _bytes(option: str, mebibytes: float) -> int:
     return round(mebibytes * 2**20)
 
 
-def _limits(max_rows: int, queue_size: int) -> Limits:
-    for name, value in (("max_rows", max_rows), ("queue_size", queue_size)):
+def _limits(max_rows: int, queue_size: int, max_concurrent: int) -> Limits:
+    for name, value in (("max_rows", max_rows), ("queue_size", queue_size), ("max_concurrent", max_concurrent)):
         if value < 1:
             raise BadConfiguration(f"{name}: {value}; allowed: from 1")
-    return Limits(waiting_requests=queue_size, batch_rows=max_rows)
+    return Limits(waiting_requests=queue_size, batch_rows=max_rows, batch_sources=max_concurrent)

@@ -8,6 +8,7 @@ from typing import Final
 from serving.access.config import AccessConfig
 from serving.errors import BadConfiguration
 from serving.http.config import HttpConfig
+from serving.load import LoadConfig
 from serving.manifest import TaskName
 from serving.runtime.config import SessionConfig
 from serving.scheduler import Limits
@@ -33,6 +34,7 @@ class ServerConfig:
         preferred: names of bundles that come before the others: where a request names no model, the first of its task answers.
         session: how ONNX Runtime runs them.
         limits: how much each model takes on.
+        load: who shares it with whom, which models have limits of their own, and what is cached.
         image_threads: how many images are decoded at a time.
         message_bytes: the largest request message; a larger one is RESOURCE_EXHAUSTED.
         images: how large an image may be.
@@ -51,6 +53,7 @@ class ServerConfig:
     preferred: tuple[str, ...] = ()
     session: SessionConfig = field(default_factory=SessionConfig)
     limits: Limits = field(default_factory=Limits)
+    load: LoadConfig = field(default_factory=LoadConfig)
     image_threads: int = 2
     message_bytes: int = 16 * 2**20
     images: ImageLimits = field(default_factory=ImageLimits)

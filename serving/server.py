@@ -29,6 +29,8 @@ from beamstep.v1 import (
 )
 from serving.access.access import Access
 from serving.bundle import Bundle, find_bundles, load_bundle
+from serving.caches.answers import AnswerCache
+from serving.caches.memory import MemoryCache
 from serving.calls.interceptor import CallInterceptor, Observer
 from serving.config import SERVICE_TASKS, ServerConfig
 from serving.decoding.step import Model
@@ -42,6 +44,7 @@ from serving.kserve.v2 import grpc_inference_pb2, grpc_inference_pb2_grpc
 from serving.registry import Registry
 from serving.request import Deliver
 from serving.runtime.config import SessionConfig
+from serving.scheduler import Limits
 from serving.servicers.backend import Backend
 from serving.servicers.captioning import CaptioningServicer
 from serving.servicers.kserve import KserveServicer, typed_answers
@@ -84,6 +87,8 @@ class Server:
         port: where it listens, once it is started.
         http: the HTTP port; None without one.
         engine: None until the models are loaded.
+        answer_cache: answers that are kept; None where none are.
+        memory_cache: encoded sources that are kept; None where none are.
     """
 
     def __init__(self, config: ServerConfig, open_model: OpenModel = OnnxModel) -> None:
@@ -102,9 +107,13 @@ class Server:
         self._open_model = open_model
         bundles = [load_bundle(folder) for folder in find_bundles(config.models)]
         self._bundles, self._services = _choose(bundles, config.services, config.models)
-        _check_beams(self._bundles, config.limits.batch_rows)
+        config.load.check_names([bundle.manifest.name for bundle in self._bundles])
+        _check_beams(self._bundles, self._limits_of)
         self._registry = Registry(self._bundles, config.preferred)
-        self._backend = Backend(self._registry)
+        load = config.load
+        self.answer_cache = AnswerCache(load.answer_cache_bytes) if load.answer_cache_bytes else None
+        self.memory_cache = MemoryCache(load.memory_cache_bytes) if load.memory_cache_bytes else None
+        self._backend = Backend(self._registry, load.share_by, self.answer_cache)
         self._access = Access(config.access)
         self._health = health.aio.HealthServicer()
         self._image_threads = ThreadPoolExecutor(config.image_threads, thread_name_prefix="images")
@@ -146,7 +155,9 @@ class Server:
     async def load(self) -> None:
         """Load and warm up every model beside the event loop, then serve."""
         models = await asyncio.to_thread(self._open_models)
-        self.engine = Engine(models, self._config.limits, deliver=_deliver_on(asyncio.get_running_loop()))
+        limits_by_key = {"": self._config.limits} | {bundle.key: self._limits_of(bundle) for bundle in self._bundles}
+        deliver = _deliver_on(asyncio.get_running_loop())
+        self.engine = Engine(models, limits_by_key, deliver=deliver, memory_cache=self.memory_cache)
         self.engine.start()
         self._backend.attach(self.engine)
         for name in self._health_names:
@@ -235,16 +246,19 @@ class Server:
         names = [*self._health_names[1:], health.SERVICE_NAME, reflection.SERVICE_NAME]
         reflection.enable_server_reflection(names, server)
 
+    def _limits_of(self, bundle: Bundle) -> Limits:
+        return self._config.load.limits_of(bundle.manifest.name, self._config.limits)
+
     def _open_models(self) -> dict[str, Model]:
         models: dict[str, Model] = {}
-        limits = self._config.limits
-        session = replace(
-            self._config.session,
-            batch_rows=limits.batch_rows,
-            batch_sources=limits.batch_sources,
-            encode_sources=limits.encode_sources,
-        )
         for bundle in self._bundles:
+            limits = self._limits_of(bundle)
+            session = replace(
+                self._config.session,
+                batch_rows=limits.batch_rows,
+                batch_sources=limits.batch_sources,
+                encode_sources=limits.encode_sources,
+            )
             began = time.monotonic()
             model = self._open_model(bundle, session)
             model.warm_up()
@@ -344,9 +358,9 @@ def _choose(
     return [bundle for bundle in bundles if bundle.manifest.task in wanted], services
 
 
-def _check_beams(bundles: Sequence[Bundle], rows: int) -> None:
+def _check_beams(bundles: Sequence[Bundle], limits_of: Callable[[Bundle], Limits]) -> None:
     for bundle in bundles:
-        beam_size = bundle.manifest.limits.beam_size
+        beam_size, rows = bundle.manifest.limits.beam_size, limits_of(bundle).batch_rows
         if beam_size > rows:
             raise BadConfiguration(
                 f"max_rows: {rows}; allowed: from {beam_size}, the beam size that {bundle.key} allows"

@@ -12,7 +12,7 @@ from typing import Final
 
 from grpc import StatusCode
 
-from serving.request import Decoded
+from serving.request import CacheHit, Decoded
 
 REQUEST_ID: Final = "x-request-id"
 """Metadata that names a call, sent back as it came; a new one is made where it is missing."""
@@ -57,6 +57,12 @@ class Call:
     def service(self) -> str:
         """Return the full name of the service, such as "beamstep.v1.TranslationService"."""
         return self.method.strip("/").rpartition("/")[0]
+
+    @property
+    def cache_hit(self) -> CacheHit:
+        """Return the least that its answers have from a cache; NONE where there are none."""
+        every = {decoded.cache_hit for decoded in self.decoded} or {CacheHit.NONE}
+        return next(hit for hit in CacheHit if hit in every)
 
 
 CURRENT: Final[ContextVar[Call | None]] = ContextVar("call", default=None)

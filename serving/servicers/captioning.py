@@ -11,7 +11,7 @@ from beamstep.v1 import captioning_pb2
 from beamstep.v1.captioning_pb2_grpc import CaptioningServiceServicer
 from serving.errors import Overloaded
 from serving.request import Decoded
-from serving.servicers.backend import Asked, Backend, Context, Models, check_no_deadline_rule, returns_best
+from serving.servicers.backend import Asked, Backend, Context, Models, check_no_deadline_rule
 from serving.servicers.messages import decoding_of, reference_of, requested_options, timings_of
 from serving.tasks.base import Source
 from serving.tasks.captioning import Captioning
@@ -78,7 +78,7 @@ class CaptioningServicer(CaptioningServiceServicer):
         target = models.first.target("target", request.target)
         sources = await self._decode_image(models, request.image)
         plan = models.first.plan_score(requested_options(request), sources[0], target)
-        asked = Asked(models, sources, plan)
+        asked = Asked.of(models, sources, plan, request)
         decoded = await self._backend.decode(asked, context)
         return captioning_pb2.CaptioningServiceScoreTargetResponse(
             decoding=decoding_of(asked.task, decoded.hypotheses[0]),
@@ -91,7 +91,7 @@ class CaptioningServicer(CaptioningServiceServicer):
         models = self._backend.models(Captioning, request)
         sources = await self._decode_image(models, request.image)
         plan = models.first.plan(requested_options(request), sources[0])
-        return Asked(models, sources, plan, returns_best(request))
+        return Asked.of(models, sources, plan, request)
 
     async def _decode_image(self, models: Models[Captioning], image: bytes) -> list[Source]:
         """Decode an image beside the event loop, as each model reads it."""

@@ -270,8 +270,8 @@ def test_the_page_loads_nothing_from_elsewhere(call):
 
 
 def test_a_client_that_goes_away_takes_its_call_along(call, server, opened):
-    model = opened["translation/2"]
-    before = model.steps
+    model, engine = opened["translation/2"], server.server.engine
+    lane, before = engine._lanes["translation/2"], engine.counters.cancelled
     model.turn.clear()
     try:
         body = json.dumps({"text": "a b"}).encode()
@@ -279,10 +279,11 @@ def test_a_client_that_goes_away_takes_its_call_along(call, server, opened):
         with socket.create_connection(("127.0.0.1", call.port)) as client:
             client.sendall(head % len(body) + body)
             wait_until(lambda: load(server).running_requests + load(server).waiting_requests == 1)
+        wait_until(lambda: all(request.future.cancelled() for request in list(lane.requests.values())))
     finally:
         model.turn.set()
     wait_until(lambda: load(server).running_requests + load(server).waiting_requests == 0)
-    assert model.steps - before < 3
+    assert engine.counters.cancelled == before + 1
 
 
 def load(server):
