@@ -3,7 +3,7 @@
 import asyncio
 import threading
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, Generic, Protocol, TypeVar
@@ -67,9 +67,14 @@ class Models(Generic[AnyTask]):
     def key(self) -> str:
         """Return the engine's key: the bundle's, or one of its own for every ensemble."""
         if len(self.tasks) == 1:
-            return self.first.bundle.key
+            return self.first.bundle.lane
         pairs = zip(self.tasks, self.weights, strict=True)
-        return " + ".join(f"{weight / self.weights[0]:.9g} {task.bundle.key}" for task, weight in pairs)
+        return " + ".join(f"{weight / self.weights[0]:.9g} {task.bundle.lane}" for task, weight in pairs)
+
+    @property
+    def members(self) -> list[str]:
+        """Return the engine's keys of the models themselves."""
+        return [task.bundle.lane for task in self.tasks]
 
 
 @dataclass(frozen=True)
@@ -81,12 +86,14 @@ class Asked(Generic[AnyTask, AnySource]):
         sources: the source as each of them reads it.
         plan: how to search.
         return_best: whether to answer with the best so far when the deadline comes.
+        again: reads the same request as another model would, for a canary; None where none may answer it.
     """
 
     models: Models[AnyTask]
     sources: Sequence[AnySource]
     plan: Plan
     return_best: bool = False
+    again: Callable[[AnyTask], tuple[AnySource, Plan]] | None = None
 
     @property
     def task(self) -> AnyTask:
@@ -110,10 +117,12 @@ class Backend:
 
     Attributes:
         registry: the bundles that are or will be loaded.
+        answered: told of every answer of a single model; it must return at once and not raise.
     """
 
     def __init__(self, registry: Registry) -> None:
         self.registry = registry
+        self.answered: Callable[[Asked[Any, Any], Decoded], None] = _nothing
         self._engine: Engine | None = None
 
     def attach(self, engine: Engine) -> None:
@@ -180,9 +189,12 @@ class Backend:
             source_length=asked.source.length,
             on_progress=on_progress,
             make=None if alone else lambda: _ensemble(engine, asked.models),
+            members=() if alone else asked.models.members,
         )
         decoded = await _answer(ticket)
         note_decoded(decoded)
+        if alone:
+            self.answered(asked, decoded)
         return decoded
 
     async def decode_all(self, every: Sequence[Asked[AnyTask, AnySource]], context: Context) -> tuple[Decoded, ...]:
@@ -230,6 +242,10 @@ class Backend:
             answer.cancel()
 
 
+def _nothing(asked: Asked[Any, Any], decoded: Decoded) -> None:
+    """Do nothing about an answer."""
+
+
 async def _answer(ticket: Ticket) -> Decoded:
     """Wait for an answer; cancelling this withdraws the request.
 
@@ -275,7 +291,7 @@ def check_no_deadline_rule(request: NamesModel) -> None:
 
 def _ensemble(engine: Engine, models: Models[AnyTask]) -> Ensemble:
     members = [
-        Member(engine.models[task.bundle.key], weight)
+        Member(engine.models[task.bundle.lane], weight)
         for task, weight in zip(models.tasks, models.weights, strict=True)
     ]
     vocabulary = models.first.bundle.manifest.vocabulary
