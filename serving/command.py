@@ -4,7 +4,7 @@ import asyncio
 import logging
 import math
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 from rich.console import Console
@@ -14,6 +14,8 @@ from serving.config import SERVICE_TASKS, ServerConfig
 from serving.cores import cores
 from serving.errors import BadBundle, BadConfiguration
 from serving.manifest import Precision
+from serving.repository.config import CanaryShare, RepositoryConfig
+from serving.repository.policy import VersionPolicy
 from serving.runtime.config import SessionConfig
 from serving.runtime.providers import SHORT_NAMES, provider_names
 from serving.scheduler import Limits
@@ -22,6 +24,7 @@ from serving.server import serve as run_server
 logger = logging.getLogger(__name__)
 
 DEFAULTS = ServerConfig(Path("models"))
+MODELS: Final = "Models at run time"
 
 
 def serve(
@@ -76,6 +79,32 @@ def serve(
     grace: Annotated[
         float, typer.Option(help="Seconds that running requests have to finish after SIGTERM.")
     ] = DEFAULTS.grace_s,
+    versions: Annotated[
+        str,
+        typer.Option(
+            metavar="POLICY",
+            help="Versions to serve: all, latest:N, or specific:NAME=VERSION,...;NAME=...",
+            rich_help_panel=MODELS,
+        ),
+    ] = "all",
+    watch: Annotated[
+        bool,
+        typer.Option("--watch", help="Load and unload versions as their folders come and go.", rich_help_panel=MODELS),
+    ] = DEFAULTS.repository.watch,
+    watch_interval: Annotated[
+        float, typer.Option(help="Seconds between two looks at the folder.", rich_help_panel=MODELS)
+    ] = DEFAULTS.repository.watch_interval_s,
+    admin: Annotated[
+        bool, typer.Option("--admin", help="Offer AdminService: load, unload, try models.", rich_help_panel=MODELS)
+    ] = DEFAULTS.repository.admin,
+    canary: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME/VERSION=SHARE",
+            help="Decode a share of NAME's requests, 0 to 1, a second time by VERSION, to compare. Repeatable.",
+            rich_help_panel=MODELS,
+        ),
+    ] = None,
 ) -> None:
     """Serve bundles over gRPC until SIGTERM; a second one ends at once."""
     _start_logging()
@@ -102,6 +131,13 @@ def serve(
             image_threads=image_threads,
             message_bytes=_message_bytes(max_message_mb),
             grace_s=grace,
+            repository=RepositoryConfig(
+                versions=VersionPolicy.parse(versions),
+                admin=admin,
+                watch=watch,
+                watch_interval_s=watch_interval,
+                canaries=tuple(map(CanaryShare.parse, canary or ())),
+            ),
         )
         _tell_threads(config.session)
         asyncio.run(run_server(config))

@@ -7,6 +7,7 @@ from typing import Final
 
 from serving.errors import BadConfiguration
 from serving.manifest import TaskName
+from serving.repository.config import RepositoryConfig
 from serving.runtime.config import SessionConfig
 from serving.scheduler import Limits
 
@@ -33,6 +34,7 @@ class ServerConfig:
         image_threads: how many images are decoded at a time.
         message_bytes: the largest request message; a larger one is RESOURCE_EXHAUSTED.
         grace_s: how long running requests may take to finish when the server is told to stop.
+        repository: which versions are served, and how models come and go meanwhile.
     """
 
     models: Path
@@ -45,6 +47,7 @@ class ServerConfig:
     image_threads: int = 2
     message_bytes: int = 16 * 2**20
     grace_s: float = 20.0
+    repository: RepositoryConfig = field(default_factory=RepositoryConfig)
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:

@@ -13,7 +13,7 @@ from serving.errors import Overloaded
 from serving.request import Decoded
 from serving.servicers.backend import Asked, Backend, Context, Models, check_no_deadline_rule, returns_best
 from serving.servicers.messages import decoding_of, reference_of, requested_options, timings_of
-from serving.tasks.base import Source
+from serving.tasks.base import Plan, Source
 from serving.tasks.captioning import Captioning
 
 Request = captioning_pb2.CaptionImageRequest | captioning_pb2.StreamCaptionImageRequest
@@ -86,7 +86,7 @@ class CaptioningServicer(CaptioningServiceServicer):
         models = self._backend.models(Captioning, request)
         sources = await self._decode_image(models, request.image)
         plan = models.first.plan(requested_options(request), sources[0])
-        return Asked(models, sources, plan, returns_best(request))
+        return Asked(models, sources, plan, returns_best(request), lambda task: _again(task, request))
 
     async def _decode_image(self, models: Models[Captioning], image: bytes) -> list[Source]:
         """Decode an image beside the event loop, as each model reads it."""
@@ -99,6 +99,12 @@ class CaptioningServicer(CaptioningServiceServicer):
             )
         finally:
             self._pending -= 1
+
+
+def _again(task: Captioning, request: Request) -> tuple[Source, Plan]:
+    """Read a request as another model does."""
+    source = task.source(request.image)
+    return source, task.plan(requested_options(request), source)
 
 
 def _answer(asked: Asking, decoded: Decoded, arrived: float) -> captioning_pb2.CaptionImageResponse:

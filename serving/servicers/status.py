@@ -15,7 +15,7 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc import StatusCode
 from grpc_status import rpc_status
 
-from serving.errors import BeamstepError, Draining, Expired, InvalidRequest, Overloaded, UnknownModel
+from serving.errors import BeamstepError, Draining, Expired, InvalidRequest, Overloaded, Refused, UnknownModel
 from serving.servicers.wire import find_fault
 
 logger = logging.getLogger(__name__)
@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 STATUS: Final[Mapping[type[BeamstepError], StatusCode]] = {
     InvalidRequest: StatusCode.INVALID_ARGUMENT,  # the caller must change the request
     UnknownModel: StatusCode.NOT_FOUND,  # the caller must name another model
+    Refused: StatusCode.FAILED_PRECONDITION,  # the administrator must change something else first
     Overloaded: StatusCode.RESOURCE_EXHAUSTED,  # the queue is full: refused at once, retry later
     Draining: StatusCode.UNAVAILABLE,  # loading or shutting down: retry elsewhere
     Expired: StatusCode.DEADLINE_EXCEEDED,  # the caller's own deadline passed while waiting or decoding
