@@ -132,14 +132,14 @@ class Repository:
             self._check_attached()
             found = await asyncio.to_thread(scan, self._models)
             one = _found(found, name, version, self._models)
-            if not self._stale(one):
-                self._entries[one.key].by_hand = True
-                return self._entries[one.key].row()
-            opened = await self._open(one)
+            known = self._entries.get(one.key)
+            opened = None
+            if known is None or known.reason or self._stale(one):
+                opened = await self._open(one)
             entry = self._entries[one.key]
-            entry.by_hand = True
             if entry.reason:
                 raise Refused(f"{one.key} cannot be served: {entry.reason}")
+            entry.by_hand = True
             if opened is not None:
                 await self._publish({one.key: opened}, ())
             return entry.row()
