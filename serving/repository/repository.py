@@ -11,11 +11,11 @@ import gc
 import logging
 import time
 import weakref
-from collections.abc import Awaitable, Callable, Collection, Iterable
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, TypeVar
 
 from serving.bundle import Bundle, load_bundle, version_order
 from serving.decoding.step import Model
@@ -35,6 +35,7 @@ CYCLES_S: Final = 5.0
 """After so long a drained version's last users may be garbage in cycles, such as errors, which only the collector finds."""
 
 Opened = tuple[Task, Model]
+Result = TypeVar("Result")
 
 
 class Repository:
@@ -74,6 +75,7 @@ class Repository:
         self._entries: dict[str, Entry] = {}
         self._draining: dict[str, Row] = {}  # by the engine's key
         self._drains: set[asyncio.Task[None]] = set()
+        self._at_work: set[asyncio.Future[Any]] = set()
         self._seen: dict[str, str] = {}  # fingerprints of the last scan
         self._first_content: dict[str, str] = {}  # of each version, the first that was served
         self._one_at_a_time = asyncio.Lock()
@@ -102,9 +104,10 @@ class Repository:
         """End trials; nothing comes or goes any more."""
         self.canaries.close()
         self._engine = None
-        for drain in self._drains:
-            drain.cancel()
-        await asyncio.gather(*self._drains, return_exceptions=True)
+        ending = [*self._drains, *self._at_work]
+        for one in ending:
+            one.cancel()
+        await asyncio.gather(*ending, return_exceptions=True)
 
     async def rows(self) -> list[Row]:
         """Return every version that is there or still in use, by name, then latest version first."""
@@ -119,6 +122,8 @@ class Repository:
     async def load(self, name: str, version: str) -> Row:
         """Load a version, or its new content, at an administrator's word, whatever the policy says of it.
 
+        An administrator who gives up waiting ends nothing: it is loaded all the same.
+
         Args:
             name: of the model, as its folder has it.
             version: "" is the latest in the folder.
@@ -128,6 +133,9 @@ class Repository:
             Refused: it cannot be served; the message says why.
             Draining: the server is starting or stopping.
         """
+        return await self._to_its_end(self._load(name, version))
+
+    async def _load(self, name: str, version: str) -> Row:
         async with self._one_at_a_time:
             self._check_attached()
             found = await asyncio.to_thread(scan, self._models)
@@ -178,7 +186,10 @@ class Repository:
         _check_given(name, version)
         if not 0 <= share <= 1:
             raise InvalidRequest("share", f"{share:g}", "from 0 to 1")
-        canary = CanaryShare(name, version, share)
+        return await self._to_its_end(self._set_canary(CanaryShare(name, version, share)))
+
+    async def _set_canary(self, canary: CanaryShare) -> CanaryFigures:
+        name, version = canary.name, canary.version
         async with self._one_at_a_time:
             self._check_attached()
             if not any(other.version != version for other in self._served(name)):
@@ -334,6 +345,7 @@ class Repository:
 
     async def _publish(self, opened: dict[str, Opened], leaving: Iterable[str], reason: str = "") -> None:
         """Let what was opened answer from now on, and what leaves answer nobody new."""
+        self._check_attached()
         assert self._engine is not None
         removed: list[Task] = []
         for key in leaving:
@@ -379,6 +391,16 @@ class Repository:
         if self._draining.get(lane) is row:
             del self._draining[lane]
         logger.info("%s is gone", lane)
+
+    async def _to_its_end(self, work: Coroutine[Any, Any, Result]) -> Result:
+        """Wait for work that goes on when whoever waits for it does not."""
+        task = asyncio.ensure_future(work)
+        self._at_work.add(task)
+        task.add_done_callback(self._at_work.discard)
+        task.add_done_callback(
+            lambda over: over.cancelled() or over.exception()
+        )  # its entry tells it, should nobody wait
+        return await asyncio.shield(task)
 
     def _check_attached(self) -> None:
         if self._engine is None:
