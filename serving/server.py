@@ -63,6 +63,8 @@ SERVICE_NAMES: Final = {
 }
 SWITCH_S: Final = 0.0002
 """After so long a thread that waits for the interpreter gets it."""
+KILL_S: Final = 30.0
+"""How long Kubernetes waits for a pod to end by itself, unless its terminationGracePeriodSeconds says otherwise."""
 REPLY_S: Final = 0.5
 """How long the last answers have to leave, once the engine is over with them."""
 HALT_S: Final = 2.0
@@ -279,6 +281,8 @@ async def serve(config: ServerConfig, open_model: OpenModel = OnnxModel) -> None
     Raises:
         BadBundle, BadConfiguration: see `Server`.
     """
+    if config.grace_s > KILL_S:
+        logger.warning("grace: %g s; Kubernetes kills after %g s unless it is told otherwise", config.grace_s, KILL_S)
     server = Server(config, open_model)
     signals: asyncio.Queue[None] = asyncio.Queue()
     for number in (signal.SIGTERM, signal.SIGINT):

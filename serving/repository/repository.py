@@ -109,14 +109,15 @@ class Repository:
             one.cancel()
         await asyncio.gather(*ending, return_exceptions=True)
 
+    def known(self) -> list[Row]:
+        """Return every version that was asked for or is still in use, in no order; a collector of metrics may call this."""
+        return [*(entry.row() for entry in tuple(self._entries.values())), *tuple(self._draining.values())]
+
     async def rows(self) -> list[Row]:
         """Return every version that is there or still in use, by name, then latest version first."""
         there = await asyncio.to_thread(scan, self._models)
-        known = [entry.row() for entry in self._entries.values()]
         others = [Row(one.name, one.version, State.UNLOADED) for key, one in there.items() if key not in self._entries]
-        rows = sorted(
-            [*known, *others, *self._draining.values()], key=lambda row: version_order(row.version), reverse=True
-        )
+        rows = sorted([*self.known(), *others], key=lambda row: version_order(row.version), reverse=True)
         return sorted(rows, key=lambda row: row.name)
 
     async def load(self, name: str, version: str) -> Row:
@@ -400,7 +401,12 @@ class Repository:
         task.add_done_callback(
             lambda over: over.cancelled() or over.exception()
         )  # its entry tells it, should nobody wait
-        return await asyncio.shield(task)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if task.cancelled():
+                raise Draining("the server is shutting down; retry elsewhere") from None
+            raise
 
     def _check_attached(self) -> None:
         if self._engine is None:
