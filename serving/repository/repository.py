@@ -31,7 +31,7 @@ from serving.tasks.base import Task
 
 logger = logging.getLogger(__name__)
 
-CYCLES_S: Final = 5.0
+CYCLES_S: Final = 1.0
 """After so long a drained version's last users may be garbage in cycles, such as errors, which only the collector finds."""
 
 Opened = tuple[Task, Model]

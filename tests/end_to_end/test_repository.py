@@ -3,7 +3,7 @@
 import asyncio
 import gc
 import weakref
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 
 import grpc
 import pytest
@@ -12,7 +12,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from beamstep.client import AsyncClient, RetryPolicy
 from beamstep.errors import ServiceError, Unavailable, UnknownModel
 from beamstep.v1 import admin_pb2, admin_pb2_grpc
-from beamstep.v1.decoding_pb2 import DecodingOptions
+from beamstep.v1.decoding_pb2 import DecodingOptions, EnsembleMember
 from serving.config import ServerConfig
 from serving.errors import BadBundle, BadConfiguration
 from serving.repository.config import CanaryShare, RepositoryConfig
@@ -459,7 +459,7 @@ async def test_a_slow_canary_is_dropped_and_holds_up_nobody(shop):
         await here.load("1")
         ask = admin_pb2.SetCanaryRequest(name="translation", version="1", share=1.0)
         await here.admin.SetCanary(ask)
-        opened["translation/1"].step_s = 0.5
+        opened["translation/1"].step_s = 0.2
         assert [await here.text() for _ in range(20)] == [TEXT] * 20
         canary = await canary_of(here)
         assert canary.chosen_count == 20
@@ -534,3 +534,53 @@ def test_a_start_that_cannot_be_names_what_is_wrong(shop):
     (shop.models / "translation").rename(shop.models / "other")
     with pytest.raises(BadBundle, match="its manifest says that it is translation/1"):
         Server(configuration(shop))
+
+
+async def test_calls_that_fail_keep_no_version(shop):
+    """Their errors hold the frames they went through, and those hold the version that was looked up."""
+    shop.publish("1")
+    shop.publish("2", description=REVERSED)
+    async with running(configuration(shop)) as here:
+        for beam_size in (100, 0, -1):
+            with pytest.raises(ServiceError):
+                await here.client.translate(TEXT, model_version="1", options=DecodingOptions(beam_size=beam_size))
+        with pytest.raises(ServiceError):
+            await here.client.translate("x " * 500, model_version="1")
+        call = asyncio.create_task(here.client.translate(TEXT, model_version="1"))
+        await asyncio.sleep(0.01)
+        call.cancel()
+        async with aclosing(here.client.stream_translate(TEXT, model_version="1")) as stream:
+            await anext(stream)
+        await here.unload("1")
+        await here.gone("translation/1")
+        assert await here.text() == BACKWARDS
+
+
+async def test_an_ensemble_is_asked_for_while_its_member_comes_and_goes(shop):
+    """Whoever finds the member is answered, and whoever does not is told so; nothing else may happen."""
+    shop.publish("1")
+    shop.publish("1", name="other")
+    async with running(configuration(shop)) as here:
+        member = DecodingOptions(ensemble=[EnsembleMember(model="other")])
+        told: list[str] = []
+
+        async def call() -> None:
+            while not over.is_set():
+                try:
+                    answer = await here.client.translate(TEXT, model="translation", options=member)
+                    told.append(answer.hypotheses[0].text)
+                except UnknownModel as error:
+                    told.append(str(error).partition(";")[0])
+
+        over = asyncio.Event()
+        callers = [asyncio.create_task(call()) for _ in range(4)]
+        for _ in range(4):
+            await here.unload("1", name="other")
+            await here.gone("other/1")
+            await here.load("1", name="other")
+            before = told.count(TEXT)
+            await until(lambda before=before: told.count(TEXT) > before + 4)
+        over.set()
+        await asyncio.gather(*callers)
+        gone = "options.ensemble[0].model: no translation model 'other' is loaded"
+        assert set(told) <= {TEXT, gone}
