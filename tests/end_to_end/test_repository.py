@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import threading
 import weakref
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 
@@ -584,3 +585,51 @@ async def test_an_ensemble_is_asked_for_while_its_member_comes_and_goes(shop):
         await asyncio.gather(*callers)
         gone = "options.ensemble[0].model: no translation model 'other' is loaded"
         assert set(told) <= {TEXT, gone}
+
+
+class Held:
+    """Opens version 2 only when let."""
+
+    def __init__(self) -> None:
+        self.opening, self.let = threading.Event(), threading.Event()
+
+    def __call__(self, bundle, session):
+        if bundle.manifest.version == "2":
+            self.opening.set()
+            assert self.let.wait(WAIT_S)
+        return open_described(bundle, session)
+
+
+async def test_a_version_is_loaded_though_its_administrator_gives_up(shop):
+    shop.publish("1")
+    held = Held()
+    async with running(configuration(shop), held) as here:
+        shop.publish("2", description=REVERSED)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await here.admin.LoadModel(admin_pb2.LoadModelRequest(name="translation"), timeout=0.3)
+        assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        await until(held.opening.is_set)
+        assert (await here.states())["translation/2"] == "LOADING"
+        assert await here.text() == TEXT, "what is served goes on meanwhile"
+        assert await here.health(TRANSLATION) == SERVING
+        held.let.set()
+        await until_states(here, {"translation/1": "READY", "translation/2": "READY"})
+        assert await here.text() == BACKWARDS
+
+
+async def test_a_stop_while_a_version_is_loaded_tells_its_administrator(shop):
+    shop.publish("1")
+    held = Held()
+    server = Server(configuration(shop), held)
+    await server.start()
+    await server.load()
+    shop.publish("2")
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        stub = admin_pb2_grpc.AdminServiceStub(channel)
+        loading = asyncio.ensure_future(stub.LoadModel(admin_pb2.LoadModelRequest(name="translation")))
+        await until(held.opening.is_set)
+        stopping = asyncio.create_task(server.stop(10))
+        code, details = await refused(loading)
+        assert (code, details) == (grpc.StatusCode.UNAVAILABLE, "the server is shutting down; retry elsewhere")
+        held.let.set()
+        await asyncio.wait_for(stopping, WAIT_S)
