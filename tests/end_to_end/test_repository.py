@@ -5,6 +5,7 @@ import gc
 import threading
 import weakref
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from random import Random
 
 import grpc
 import pytest
@@ -633,3 +634,67 @@ async def test_a_stop_while_a_version_is_loaded_tells_its_administrator(shop):
         assert (code, details) == (grpc.StatusCode.UNAVAILABLE, "the server is shutting down; retry elsewhere")
         held.let.set()
         await asyncio.wait_for(stopping, WAIT_S)
+
+
+@pytest.mark.parametrize("seed", range(2))
+async def test_whatever_administrators_and_folders_do_no_call_fails_and_nothing_is_left_over(shop, seed):
+    """Version 1 is left alone, so that somebody can answer; the others are published, damaged, loaded, tried, removed."""
+    random = Random(seed)
+    shop.publish("1")
+    wrong: list[str] = []
+    refusals: list[str] = []
+
+    async with running(configuration(shop)) as here:
+
+        async def call() -> None:
+            while not over.is_set():
+                text = await here.text()
+                if text not in {TEXT, BACKWARDS}:
+                    wrong.append(text)
+
+        async def act() -> None:
+            version = str(random.randint(2, 4))
+            match random.randrange(8):
+                case 0 | 1:
+                    shop.publish(version, description=random.choice(["", REVERSED]))
+                case 2:
+                    made = shop.make("translation", "translation", version)
+                    random.choice([fakes.truncate, fakes.corrupt_manifest, fakes.altered_graph])(made)
+                    shop.rename_into_place(made)
+                case 3:
+                    await here.load(version)
+                case 4:
+                    await here.unload(version)
+                case 5:
+                    await here.admin.SetCanary(
+                        admin_pb2.SetCanaryRequest(name="translation", version=version, share=random.random())
+                    )
+                case 6:
+                    await here.admin.ClearCanary(admin_pb2.ClearCanaryRequest(name="translation"))
+                case 7:
+                    if (shop.models / "translation" / version).exists():
+                        shop.remove(version)
+
+        async def administer() -> None:
+            for _ in range(40):
+                try:
+                    await act()
+                except grpc.aio.AioRpcError as error:
+                    refusals.append(error.code().name)
+                if random.random() < 0.5:
+                    await here.server.repository.sync()
+
+        over = asyncio.Event()
+        callers = [asyncio.create_task(call()) for _ in range(4)]
+        await administer()
+        over.set()
+        await asyncio.gather(*callers)
+        assert wrong == []
+        assert set(refusals) <= {"NOT_FOUND", "FAILED_PRECONDITION"}
+        here.server.repository.canaries.close()
+        served = [task.bundle.lane for task in here.server.repository._registry]
+        assert "translation/1" in served
+        await until(lambda: sorted(here.server.engine.models) == sorted(served))
+        ready = [key for key, state in (await here.states()).items() if state == "READY"]
+        assert sorted(ready) == sorted({lane.partition("#")[0] for lane in served})
+        assert here.server.engine.counters.failed == 0
