@@ -4,7 +4,7 @@ import asyncio
 import logging
 import math
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 from rich.console import Console
@@ -17,6 +17,8 @@ from serving.errors import BadBundle, BadConfiguration
 from serving.http.config import HttpConfig
 from serving.load import LoadConfig, cache_bytes, parse_limits
 from serving.manifest import Precision
+from serving.repository.config import CanaryShare, RepositoryConfig
+from serving.repository.policy import VersionPolicy
 from serving.runtime.config import SessionConfig
 from serving.runtime.providers import SHORT_NAMES, provider_names
 from serving.scheduler import Limits
@@ -29,6 +31,7 @@ logger = logging.getLogger(__name__)
 DEFAULTS = ServerConfig(Path("models"))
 ACCESS = "Access"
 LOAD = "Load"
+MODELS: Final = "Models at run time"
 
 
 def serve(
@@ -146,6 +149,32 @@ def serve(
     http_host: Annotated[
         str | None, typer.Option(help="The address of the HTTP port; by default gRPC's.", rich_help_panel="HTTP")
     ] = DEFAULTS.http.host,
+    versions: Annotated[
+        str,
+        typer.Option(
+            metavar="POLICY",
+            help="Versions to serve: all, latest:N, or specific:NAME=VERSION,...;NAME=...",
+            rich_help_panel=MODELS,
+        ),
+    ] = "all",
+    watch: Annotated[
+        bool,
+        typer.Option("--watch", help="Load and unload versions as their folders come and go.", rich_help_panel=MODELS),
+    ] = DEFAULTS.repository.watch,
+    watch_interval: Annotated[
+        float, typer.Option(help="Seconds between two looks at the folder.", rich_help_panel=MODELS)
+    ] = DEFAULTS.repository.watch_interval_s,
+    admin: Annotated[
+        bool, typer.Option("--admin", help="Offer AdminService: load, unload, try models.", rich_help_panel=MODELS)
+    ] = DEFAULTS.repository.admin,
+    canary: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME/VERSION=SHARE",
+            help="Decode a share of NAME's requests, 0 to 1, a second time by VERSION, to compare. Repeatable.",
+            rich_help_panel=MODELS,
+        ),
+    ] = None,
 ) -> None:
     """Serve bundles over gRPC until SIGTERM; a second one ends at once."""
     _start_logging()
@@ -183,6 +212,13 @@ def serve(
             grace_s=grace,
             kserve=kserve,
             http=HttpConfig(http_port, http_host),
+            repository=RepositoryConfig(
+                versions=VersionPolicy.parse(versions),
+                admin=admin,
+                watch=watch,
+                watch_interval_s=watch_interval,
+                canaries=tuple(map(CanaryShare.parse, canary or ())),
+            ),
         )
         _tell_threads(config.session, share)
         if workers > 1:

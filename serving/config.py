@@ -10,6 +10,7 @@ from serving.errors import BadConfiguration
 from serving.http.config import HttpConfig
 from serving.load import LoadConfig
 from serving.manifest import TaskName
+from serving.repository.config import RepositoryConfig
 from serving.runtime.config import SessionConfig
 from serving.scheduler import Limits
 from serving.tasks.images import ImageLimits
@@ -44,6 +45,7 @@ class ServerConfig:
             loaded, since the kernel would send calls to it before.
         kserve: whether to answer in the KServe v2 protocol, too, on the same port.
         http: whether there is an HTTP port, and where.
+        repository: which versions are served, and how models come and go meanwhile.
     """
 
     models: Path
@@ -62,6 +64,7 @@ class ServerConfig:
     shares_port: bool = False
     kserve: bool = True
     http: HttpConfig = field(default_factory=HttpConfig)
+    repository: RepositoryConfig = field(default_factory=RepositoryConfig)
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:

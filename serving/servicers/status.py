@@ -22,6 +22,7 @@ from serving.errors import (
     Forbidden,
     InvalidRequest,
     Overloaded,
+    Refused,
     Unauthenticated,
     UnknownModel,
 )
@@ -34,6 +35,7 @@ STATUS: Final[Mapping[type[BeamstepError], StatusCode]] = {
     Unauthenticated: StatusCode.UNAUTHENTICATED,  # the caller must show a token
     Forbidden: StatusCode.PERMISSION_DENIED,  # the caller's token must be allowed it
     UnknownModel: StatusCode.NOT_FOUND,  # the caller must name another model
+    Refused: StatusCode.FAILED_PRECONDITION,  # the administrator must change something else first
     Overloaded: StatusCode.RESOURCE_EXHAUSTED,  # the queue is full: refused at once, retry later
     Draining: StatusCode.UNAVAILABLE,  # loading or shutting down: retry elsewhere
     Expired: StatusCode.DEADLINE_EXCEEDED,  # the caller's own deadline passed while waiting or decoding
