@@ -10,23 +10,24 @@ import asyncio
 import gc
 import logging
 import time
-import weakref
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from serving.bundle import Bundle, load_bundle, version_order
+from serving.bundle import Bundle, version_order
 from serving.decoding.step import Model
 from serving.engine import Engine
-from serving.errors import BadBundle, BeamstepError, Draining, InvalidRequest, Refused, UnknownModel
+from serving.errors import BeamstepError, Draining, InvalidRequest, Refused, UnknownModel
 from serving.manifest import TaskName
-from serving.registry import TASKS, Registry
+from serving.registry import Registry
 from serving.repository.canary import Canaries, CanaryFigures
 from serving.repository.config import CanaryShare, RepositoryConfig
 from serving.repository.entry import Entry, Row, State
 from serving.repository.folder import Found, scan
+from serving.repository.last_use import last_use
+from serving.repository.opening import Opened, Opener
 from serving.scheduler import Limits
 from serving.tasks.base import Task
 
@@ -35,7 +36,6 @@ logger = logging.getLogger(__name__)
 CYCLES_S: Final = 1.0
 """After so long a drained version's last users may be garbage in cycles, such as errors, which only the collector finds."""
 
-Opened = tuple[Task, Model]
 Result = TypeVar("Result")
 
 
@@ -71,9 +71,8 @@ class Repository:
         self._models = models
         self._registry = registry
         self._config = config
-        self._open_model = open_model
+        self._opener = Opener(open_model, tasks)
         self._limits_of = limits_of
-        self._tasks = tasks
         self._changed = changed
         self._engine: Engine | None = None
         self._entries: dict[str, Entry] = {}
@@ -81,7 +80,6 @@ class Repository:
         self._drains: set[asyncio.Task[None]] = set()
         self._at_work: set[asyncio.Future[Any]] = set()
         self._seen: dict[str, str] = {}  # fingerprints of the last scan
-        self._first_content: dict[str, str] = {}  # of each version, the first that was served
         self._one_at_a_time = asyncio.Lock()
         self.canaries = Canaries(registry)
 
@@ -97,7 +95,7 @@ class Repository:
         fingerprints = {one.folder: one.fingerprint for one in found.values()}
         for task in self._registry:
             bundle = task.bundle
-            self._first_content[bundle.key] = bundle.content
+            self._opener.note(bundle)
             name, version = bundle.manifest.name, bundle.manifest.version
             fingerprint = fingerprints.get(bundle.folder, "")
             self._entries[bundle.key] = Entry(name, version, State.READY, "", fingerprint, task)
@@ -312,7 +310,7 @@ class Repository:
         content = "" if served is None else served.bundle.content
         began = time.monotonic()
         try:
-            opened = await asyncio.to_thread(self._read, one, others, content)
+            opened = await asyncio.to_thread(self._opener.open, one, others, content)
         except Exception as error:
             reason = str(error) if isinstance(error, BeamstepError) else f"{type(error).__name__}: {error}"
             if served is None:
@@ -326,27 +324,6 @@ class Repository:
         if opened is not None:
             logger.info("loaded %s in %.2f s", one.key, time.monotonic() - began)
         return opened
-
-    def _read(self, one: Found, others: Collection[TaskName], content: str) -> Opened | None:
-        """Check a folder, open its sessions and warm them up; None where its content is what is served already.
-
-        Raises:
-            BadBundle, BadConfiguration: it cannot be served.
-        """
-        bundle = load_bundle(one.folder)
-        manifest = bundle.manifest
-        if bundle.key != one.key:
-            raise BadBundle(f"{one.folder}: its manifest says that it is {bundle.key}")
-        if manifest.task not in self._tasks:
-            raise BadBundle(f"task: {manifest.task}; allowed here: {', '.join(self._tasks)}, by the services offered")
-        if others and manifest.task not in others:
-            raise BadBundle(f"task: {manifest.task}; the other versions of {one.name} have {', '.join(others)}")
-        if bundle.content == content:
-            return None
-        first = self._first_content.setdefault(bundle.key, bundle.content)
-        if bundle.content != first:
-            bundle = replace(bundle, edition=bundle.content[:8])
-        return TASKS[manifest.task](bundle), self._open_model(bundle)
 
     async def _publish(self, opened: dict[str, Opened], leaving: Iterable[str], reason: str = "") -> None:
         """Let what was opened answer from now on, and what leaves answer nobody new."""
@@ -376,7 +353,7 @@ class Repository:
             logger.info("%s is no longer served; calls that were taken are answered", bundle.lane)
             row = Row(bundle.manifest.name, bundle.manifest.version, State.DRAINING, "", bundle.content)
             self._draining[bundle.lane] = row
-            drain = asyncio.ensure_future(self._drain(bundle.lane, row, _last_use(task)))
+            drain = asyncio.ensure_future(self._drain(bundle.lane, row, last_use(task)))
             self._drains.add(drain)
             drain.add_done_callback(self._drains.discard)
         await self._changed()
@@ -415,18 +392,6 @@ class Repository:
     def _check_attached(self) -> None:
         if self._engine is None:
             raise Draining("the server is loading its models, or stopping; retry in a moment")
-
-
-def _last_use(task: Task) -> asyncio.Event:
-    """Return what is set when nothing refers to a task any more."""
-    loop, over = asyncio.get_running_loop(), asyncio.Event()
-
-    def note() -> None:
-        with suppress(RuntimeError):  # the loop has closed
-            loop.call_soon_threadsafe(over.set)
-
-    weakref.finalize(task, note).atexit = False
-    return over
 
 
 def _check_given(name: str, version: str) -> None:
