@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import math
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +15,8 @@ from serving.config import SERVICE_TASKS, ServerConfig
 from serving.cores import cores
 from serving.errors import BadBundle, BadConfiguration
 from serving.manifest import Precision
+from serving.observation.config import LogFormat, ObservationConfig
+from serving.observation.log import JsonFormatter
 from serving.runtime.config import SessionConfig
 from serving.runtime.providers import SHORT_NAMES, provider_names
 from serving.scheduler import Limits
@@ -76,9 +79,30 @@ def serve(
     grace: Annotated[
         float, typer.Option(help="Seconds that running requests have to finish after SIGTERM.")
     ] = DEFAULTS.grace_s,
+    log_format: Annotated[
+        LogFormat, typer.Option(help="Text for people, JSON for collectors of logs.", rich_help_panel="Observation")
+    ] = DEFAULTS.observation.log_format,
+    log_payloads: Annotated[
+        bool,
+        typer.Option(
+            "--log-payloads", help="Log requests, shortened: people's texts and images.", rich_help_panel="Observation"
+        ),
+    ] = DEFAULTS.observation.log_payloads,
+    otlp_endpoint: Annotated[
+        str,
+        typer.Option(
+            help="Where traces go, such as http://collector:4317; by default none.", rich_help_panel="Observation"
+        ),
+    ] = DEFAULTS.observation.otlp_endpoint,
+    trace_ratio: Annotated[
+        float,
+        typer.Option(
+            help="Share of calls to trace where the caller has not decided it.", rich_help_panel="Observation"
+        ),
+    ] = DEFAULTS.observation.trace_ratio,
 ) -> None:
     """Serve bundles over gRPC until SIGTERM; a second one ends at once."""
-    _start_logging()
+    _start_logging(log_format)
     try:
         config = ServerConfig(
             models=models,
@@ -99,6 +123,12 @@ def serve(
                 spinning=spinning,
             ),
             limits=_limits(max_rows, queue_size),
+            observation=ObservationConfig(
+                log_format=log_format,
+                log_payloads=log_payloads,
+                otlp_endpoint=otlp_endpoint,
+                trace_ratio=trace_ratio,
+            ),
             image_threads=image_threads,
             message_bytes=_message_bytes(max_message_mb),
             grace_s=grace,
@@ -123,8 +153,13 @@ def _names(listed: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in listed.split(",") if name.strip())
 
 
-def _start_logging() -> None:
+def _start_logging(log_format: LogFormat) -> None:
     """Log to stderr, in colour to people and a line a message to collectors of logs."""
+    if log_format == "json":
+        lines = logging.StreamHandler(sys.stderr)
+        lines.setFormatter(JsonFormatter())
+        logging.basicConfig(level=logging.INFO, handlers=[lines])
+        return
     console = Console(stderr=True)
     if console.is_terminal:
         handler = RichHandler(console=console, show_path=False)

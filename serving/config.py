@@ -7,6 +7,7 @@ from typing import Final
 
 from serving.errors import BadConfiguration
 from serving.manifest import TaskName
+from serving.observation.config import ObservationConfig
 from serving.runtime.config import SessionConfig
 from serving.scheduler import Limits
 
@@ -30,6 +31,7 @@ class ServerConfig:
         preferred: names of bundles that come before the others: where a request names no model, the first of its task answers.
         session: how ONNX Runtime runs them.
         limits: how much each model takes on.
+        observation: how the server tells of its calls.
         image_threads: how many images are decoded at a time.
         message_bytes: the largest request message; a larger one is RESOURCE_EXHAUSTED.
         grace_s: how long running requests may take to finish when the server is told to stop.
@@ -42,6 +44,7 @@ class ServerConfig:
     preferred: tuple[str, ...] = ()
     session: SessionConfig = field(default_factory=SessionConfig)
     limits: Limits = field(default_factory=Limits)
+    observation: ObservationConfig = field(default_factory=ObservationConfig)
     image_threads: int = 2
     message_bytes: int = 16 * 2**20
     grace_s: float = 20.0

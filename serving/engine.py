@@ -24,6 +24,7 @@ from serving.decoding.options import DecodingOptions
 from serving.decoding.step import Model
 from serving.errors import Draining, Expired, Overloaded, UnknownModel
 from serving.lane import Counters, Lane
+from serving.observer import NOBODY, EngineObserver
 from serving.request import Deliver, Inputs, OnProgress, Request, Ticket
 from serving.scheduler import Claim, Limits
 
@@ -49,6 +50,7 @@ class Engine:
         limits: Limits | Mapping[str, Limits] | None = None,
         clock: Callable[[], float] = time.monotonic,
         deliver: Deliver = lambda hand_over: hand_over(),
+        observer: EngineObserver = NOBODY,
     ) -> None:
         """Make an engine that is not running yet.
 
@@ -58,8 +60,10 @@ class Engine:
             clock: seconds; deadlines are told in it.
             deliver: calls the function it is given, at once or on another thread, which answers all requests that were over in one
                 turn; an event loop's call_soon_threadsafe wakes the loop once instead of once an answer.
+            observer: is told of all work, on the engine's thread.
         """
         self._deliver = deliver
+        self._observer = observer
         self._limits = Limits() if limits is None else limits
         self._clock = clock
         self._numbers = itertools.count()
@@ -70,7 +74,7 @@ class Engine:
         self.counters = Counters()
         self.models: Final = dict(models)
         self._lanes = {
-            key: self._lane(model, limits if limits is None or isinstance(limits, Limits) else limits[key])
+            key: self._lane(key, model, limits if limits is None or isinstance(limits, Limits) else limits[key])
             for key, model in models.items()
         }
 
@@ -171,6 +175,12 @@ class Engine:
         with self._condition:
             return Load(len(lane.scheduler.waiting), len(lane.scheduler.running), lane.scheduler.rows)
 
+    def loads(self) -> dict[str, Load]:
+        """Return what every model is busy with, ensembles that were made for requests among them."""
+        with self._condition:
+            schedulers = {key: lane.scheduler for key, lane in self._lanes.items()}
+            return {key: Load(len(s.waiting), len(s.running), s.rows) for key, s in schedulers.items()}
+
     def _check_deadline(self, lane: Lane, request: Request, deadline: float | None, *, return_best: bool) -> None:
         """Refuse a request that cannot be answered in time even if it were alone and greedy."""
         if deadline is None:
@@ -189,7 +199,7 @@ class Engine:
                 f"the deadline is in {1000 * left:.1f} ms, and the quickest answer takes {1000 * needed:.1f} ms here"
             )
 
-    def _lane(self, model: Model, limits: Limits | None) -> Lane:
+    def _lane(self, key: str, model: Model, limits: Limits | None) -> Lane:
         return Lane(
             model,
             limits or Limits(),
@@ -197,6 +207,8 @@ class Engine:
             lock=self._condition,
             counters=self.counters,
             deliver=self._deliver,
+            key=key,
+            observer=self._observer,
         )
 
     def _make_lane(self, key: str, make: Callable[[], Model]) -> Lane:
@@ -215,7 +227,7 @@ class Engine:
         limits = self._limits if isinstance(self._limits, Limits) else None
         # A new dictionary, for the engine's thread may be going through the old one.
         self._lanes = {other: lane for other, lane in self._lanes.items() if other not in idle}
-        self._lanes[key] = self._lane(make(), limits)
+        self._lanes[key] = self._lane(key, make(), limits)
         return self._lanes[key]
 
     def _withdraw(self, lane: Lane, number: int) -> None:

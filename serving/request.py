@@ -71,6 +71,7 @@ class Request:
     submitted: float
     encode_began: float = 0.0
     encode_ended: float = 0.0
+    joined_step: int = 0  # steps that its batch had taken before it joined
 
     def decoded(
         self, hypotheses: tuple[Hypothesis, ...], step_count: int, now: float, *, deadline_reached: bool

@@ -33,6 +33,8 @@ from serving.config import SERVICE_TASKS, ServerConfig
 from serving.decoding.step import Model
 from serving.engine import Engine
 from serving.errors import BadConfiguration
+from serving.observation.metrics import Metrics
+from serving.observation.observation import Observation
 from serving.registry import Registry
 from serving.request import Deliver
 from serving.runtime.config import SessionConfig
@@ -97,7 +99,8 @@ class Server:
         self._backend = Backend(self._registry)
         self._health = health.aio.HealthServicer()
         self._image_threads = ThreadPoolExecutor(config.image_threads, thread_name_prefix="images")
-        self._observers: list[Observer] = []
+        self._observation = Observation(config.observation)
+        self._observers: list[Observer] = [*self._observation.observers]
         self.engine: Engine | None = None
         self.port = 0
 
@@ -125,8 +128,14 @@ class Server:
     async def load(self) -> None:
         """Load and warm up every model beside the event loop, then serve."""
         models = await asyncio.to_thread(self._open_models)
-        self.engine = Engine(models, self._config.limits, deliver=_deliver_on(asyncio.get_running_loop()))
+        self.engine = Engine(
+            models,
+            self._config.limits,
+            deliver=_deliver_on(asyncio.get_running_loop()),
+            observer=self.metrics.work,
+        )
         self.engine.start()
+        self._observation.start(self.engine, (task.bundle.manifest for task in self._registry))
         self._backend.attach(self.engine)
         for name in self._health_names:
             await self._health.set(name, SERVING)
@@ -147,7 +156,13 @@ class Server:
         await self._server.stop(grace_s)
         if self.engine is not None:
             await asyncio.to_thread(self.engine.stop)
+        await self._observation.stop()
         self._image_threads.shutdown(wait=False, cancel_futures=True)
+
+    @property
+    def metrics(self) -> Metrics:
+        """Return what the HTTP port shows."""
+        return self._observation.metrics
 
     @property
     def _health_names(self) -> list[str]:
