@@ -5,6 +5,7 @@ import logging
 import os
 import subprocess
 import sys
+import time
 
 import grpc
 import pytest
@@ -36,8 +37,8 @@ def samples(server):
     return found
 
 
-def value(found, name, **labels):
-    return found.get((name, frozenset(labels.items())), 0.0)
+def value(found, sample, /, **labels):
+    return found.get((sample, frozenset(labels.items())), 0.0)
 
 
 def observe(server, observer):
@@ -53,8 +54,8 @@ def test_an_answered_call_is_counted_with_its_work(server, stubs):
     after = samples(server)
     key = f"{answer.model.name}/{answer.model.version}"
 
-    def grown(name, **labels):
-        return value(after, name, **labels) - value(before, name, **labels)
+    def grown(sample, /, **labels):
+        return value(after, sample, **labels) - value(before, sample, **labels)
 
     assert grown("beamstep_calls_total", method=METHOD, code="OK", model=key) == 1
     assert grown("beamstep_tokens_total", model=key) == len(answer.hypotheses[0].decoding.tokens)
@@ -106,8 +107,13 @@ def test_a_call_is_one_line_without_its_payload(stubs, caplog):
 def test_payloads_are_logged_where_the_operator_wants_them(server, stubs, caplog):
     observe(server, CallLog(payloads=True))
     with caplog.at_level(logging.INFO, "serving.calls"):
-        ask(stubs, SECRET + " x" * 500)
-    requests = [r.call["request"] for r in caplog.records if "request" in getattr(r, "call", {})]
+        with pytest.raises(grpc.RpcError):
+            ask(stubs, SECRET + " x" * 500)
+        requests = []
+        until = time.monotonic() + 30
+        while not requests and time.monotonic() < until:  # a refusal is on its way before its line is written
+            time.sleep(0.01)
+            requests = [r.call["request"] for r in caplog.records if "request" in getattr(r, "call", {})]
     (request,) = requests
     assert SECRET in request
     assert len(request) < 300
