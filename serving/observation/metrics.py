@@ -98,7 +98,8 @@ class Metrics:
         self.refresh()
 
     def refresh(self) -> None:
-        """Bring the gauges of queues and batches up to date; `exposition` does, for its own process."""
+        """Bring the gauges and the metrics of steps up to date; `exposition` does, for its own process."""
+        self.work.flush()
         sums = {model: [0, 0, 0] for model in self._seen}
         for key, load in self._loads().items():
             into = sums.setdefault(model_label(key), [0, 0, 0])

@@ -1,9 +1,11 @@
 """What the engine does, as Prometheus metrics; told on the engine's thread, a few microseconds a step."""
 
+from threading import Lock
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
+from serving.observation.tally import Tally
 from serving.observer import Outcome
 
 ENSEMBLE: Final = "ensemble"
@@ -24,12 +26,22 @@ class _Lane:
         self.encode_s = work.encode_s.labels(model)
         self.real = work.positions.labels(model, "real")
         self.padding = work.positions.labels(model, "padding")
-        self.step_s = work.step_s.labels(model)
-        self.search_s = work.search_s.labels(model)
         self.turn_s = work.turn_s.labels(model)
-        self.rows = work.rows.labels(model)
-        self.sources = work.sources.labels(model)
+        self.step_s = Tally(STEP_S, work.step_s.labels(model))
+        self.search_s = Tally(STEP_S, work.search_s.labels(model))
+        self.rows = Tally(COUNTS, work.rows.labels(model))
+        self.sources = Tally(COUNTS, work.sources.labels(model))
+        self.turned_s = 0.0
+        self.lock = Lock()  # of the five above
         self.queue_s = work.queue_s.labels(model)
+
+    def flush(self) -> None:
+        """Hand over what the steps added up."""
+        with self.lock:
+            for tally in (self.step_s, self.search_s, self.rows, self.sources):
+                tally.flush()
+            self.turn_s.inc(self.turned_s)
+            self.turned_s = 0.0
 
 
 class WorkMetrics:
@@ -64,11 +76,17 @@ class WorkMetrics:
     def stepped(self, model: str, rows: int, sources: int, *, graph_s: float, search_s: float, turn_s: float) -> None:
         """Count a step."""
         lane = self._lane(model)
-        lane.step_s.observe(graph_s)
-        lane.search_s.observe(search_s)
-        lane.turn_s.inc(turn_s)
-        lane.rows.observe(rows)
-        lane.sources.observe(sources)
+        with lane.lock:
+            lane.step_s.observe(graph_s)
+            lane.search_s.observe(search_s)
+            lane.rows.observe(rows)
+            lane.sources.observe(sources)
+            lane.turned_s += turn_s
+
+    def flush(self) -> None:
+        """Bring the metrics of the steps up to date."""
+        for lane in list(self._lanes.values()):
+            lane.flush()
 
     def ended(self, model: str, outcome: Outcome, steps: int, queue_s: float) -> None:
         """Count a request that is over."""
