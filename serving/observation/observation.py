@@ -60,6 +60,7 @@ class Observation:
             with suppress(asyncio.CancelledError):
                 await self._refreshing
             self._refreshing = None
+            self.metrics.refresh()  # the last steps, for the processes that go on
         if self._tracing is not None:
             await asyncio.to_thread(self._tracing.stop)
             self._tracing = None
