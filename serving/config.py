@@ -10,6 +10,7 @@ from serving.errors import BadConfiguration
 from serving.http.config import HttpConfig
 from serving.load import LoadConfig
 from serving.manifest import TaskName
+from serving.observation.config import ObservationConfig
 from serving.repository.config import RepositoryConfig
 from serving.runtime.config import SessionConfig
 from serving.scheduler import Limits
@@ -36,6 +37,7 @@ class ServerConfig:
         session: how ONNX Runtime runs them.
         limits: how much each model takes on.
         load: who shares it with whom, which models have limits of their own, and what is cached.
+        observation: how the server tells of its calls.
         image_threads: how many images are decoded at a time.
         message_bytes: the largest request message; a larger one is RESOURCE_EXHAUSTED.
         images: how large an image may be.
@@ -56,6 +58,7 @@ class ServerConfig:
     session: SessionConfig = field(default_factory=SessionConfig)
     limits: Limits = field(default_factory=Limits)
     load: LoadConfig = field(default_factory=LoadConfig)
+    observation: ObservationConfig = field(default_factory=ObservationConfig)
     image_threads: int = 2
     message_bytes: int = 16 * 2**20
     images: ImageLimits = field(default_factory=ImageLimits)

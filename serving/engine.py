@@ -28,6 +28,7 @@ from serving.decoding.options import DecodingOptions
 from serving.decoding.step import Model
 from serving.errors import Draining, Expired, Overloaded, UnknownModel
 from serving.lane import Counters, Lane
+from serving.observer import NOBODY, EngineObserver
 from serving.request import Deliver, Inputs, OnProgress, Request, Ticket
 from serving.scheduler import Limits
 
@@ -74,9 +75,11 @@ class Engine:
         self,
         models: Mapping[str, Model],
         limits: Limits | Mapping[str, Limits] | None = None,
+        *,
         clock: Callable[[], float] = time.monotonic,
         deliver: Deliver = lambda hand_over: hand_over(),
         memory_cache: MemoryCache | None = None,
+        observer: EngineObserver = NOBODY,
     ) -> None:
         """Make an engine that is not running yet.
 
@@ -87,9 +90,11 @@ class Engine:
             deliver: calls the function it is given, at once or on another thread, which answers all requests that were over in one
                 turn; an event loop's call_soon_threadsafe wakes the loop once instead of once an answer.
             memory_cache: sources that were encoded before; None keeps none.
+            observer: is told of all work, on the engine's thread.
         """
         self._deliver = deliver
         self._memory_cache = memory_cache
+        self._observer = observer
         self._limits = Limits() if limits is None else limits
         self._clock = clock
         self._numbers = itertools.count()
@@ -101,7 +106,7 @@ class Engine:
         self.counters = Counters()
         self.models: Mapping[str, Model] = dict(models)
         # Never changed but replaced, for the engine's thread may be going through them.
-        self._lanes = {key: self._lane(model, self._limits_of(key)) for key, model in models.items()}
+        self._lanes = {key: self._lane(key, model, self._limits_of(key)) for key, model in models.items()}
         self._background: frozenset[str] = frozenset()  # keys of lanes that work when no other does
         self._members: Mapping[str, Sequence[str]] = {}  # of the lanes that were made for requests
         self._leaving: tuple[Leaving, ...] = ()
@@ -158,7 +163,7 @@ class Engine:
                 raise Draining("the server is shutting down")
             assert key not in self._lanes, f"{key} is there"
             self.models = {**self.models, key: model}
-            self._lanes = {**self._lanes, key: self._lane(model, limits or self._limits_of(key))}
+            self._lanes = {**self._lanes, key: self._lane(key, model, limits or self._limits_of(key))}
             self._background |= {key} if background else set()
 
     def retire(self, key: str) -> "Future[None]":
@@ -272,6 +277,12 @@ class Engine:
         with self._condition:
             return Load(len(lane.scheduler.waiting), len(lane.scheduler.running), lane.scheduler.rows)
 
+    def loads(self) -> dict[str, Load]:
+        """Return what every model is busy with, ensembles that were made for requests among them."""
+        with self._condition:
+            schedulers = {key: lane.scheduler for key, lane in self._lanes.items()}
+            return {key: Load(len(s.waiting), len(s.running), s.rows) for key, s in schedulers.items()}
+
     @contextmanager
     def _refusing(self, lane: Lane) -> Iterator[None]:
         """Count a refusal, and say when there may be room."""
@@ -310,7 +321,7 @@ class Engine:
                 f"the deadline is in {1000 * left:.1f} ms, and the quickest answer takes {1000 * needed:.1f} ms here"
             )
 
-    def _lane(self, model: Model, limits: Limits) -> Lane:
+    def _lane(self, key: str, model: Model, limits: Limits) -> Lane:
         return Lane(
             model,
             limits,
@@ -319,6 +330,8 @@ class Engine:
             counters=self.counters,
             deliver=self._deliver,
             cache=None if self._memory_cache is None else self._memory_cache.of_model(),
+            key=key,
+            observer=self._observer,
         )
 
     def _make_lane(self, key: str, make: Callable[[], Model], members: Sequence[str]) -> Lane:
@@ -337,7 +350,7 @@ class Engine:
             self.counters.refused += 1
             retry_s = min(self._lanes[other].pace.retry_after_s(1) for other in made)
             raise Overloaded(f"{len(made)} other ensembles are at work; retry later", retry_s)
-        made_lane = self._lane(make(), self._limits_of(key))
+        made_lane = self._lane(key, make(), self._limits_of(key))
         self._lanes = {other: lane for other, lane in self._lanes.items() if other not in idle} | {key: made_lane}
         self._members = {other: of for other, of in self._members.items() if other not in idle} | {key: members}
         return made_lane

@@ -39,11 +39,12 @@ from serving.config import SERVICE_TASKS, ServerConfig
 from serving.decoding.step import Model
 from serving.engine import Engine
 from serving.errors import BadBundle, BadConfiguration
-from serving.http.application import Metrics
 from serving.http.port import HttpPort
 from serving.http.readiness import Probes
 from serving.kserve.statistics import Statistics
 from serving.kserve.v2 import grpc_inference_pb2, grpc_inference_pb2_grpc
+from serving.observation.metrics import Metrics
+from serving.observation.observation import Observation
 from serving.registry import Registry
 from serving.repository.config import RepositoryConfig
 from serving.repository.folder import scan
@@ -149,8 +150,8 @@ class Server:
         self._stopping = asyncio.Event()
         self._health = health.aio.HealthServicer()
         self._image_threads = ThreadPoolExecutor(config.image_threads, thread_name_prefix="images")
-        self._observers: list[Observer] = []
-        self._metrics: Metrics | None = None
+        self._observation = Observation(config.observation)
+        self._observers: list[Observer] = [*self._observation.observers]
         self._state = "loading"
         self._server: grpc.aio.Server | None = None
         self.engine: Engine | None = None
@@ -192,10 +193,16 @@ class Server:
     async def load(self) -> None:
         """Load and warm up every model beside the event loop, then serve."""
         models = await asyncio.to_thread(self._open_models)
-        limits_by_key = {"": self._config.limits} | {bundle.key: self._limits_of(bundle) for bundle in self._bundles}
-        deliver = _deliver_on(asyncio.get_running_loop())
-        self.engine = Engine(models, limits_by_key, deliver=deliver, memory_cache=self.memory_cache)
+        self.engine = Engine(
+            models,
+            {"": self._config.limits} | {bundle.key: self._limits_of(bundle) for bundle in self._bundles},
+            deliver=_deliver_on(asyncio.get_running_loop()),
+            memory_cache=self.memory_cache,
+            observer=self.metrics.work,
+        )
         self.engine.start()
+        self._observation.start(self.engine)
+        self._count_figures()
         self._backend.attach(self.engine)
         self.repository.attach(self.engine, self._found)
         await self._tell_health()
@@ -235,6 +242,7 @@ class Server:
             await halting
         if self.http is not None:
             await self.http.stop()
+        await self._observation.stop()
         self._image_threads.shutdown(wait=False, cancel_futures=True)
 
     async def _close_port(self, grace_s: float) -> None:
@@ -250,13 +258,25 @@ class Server:
 
     async def _tell_health(self) -> None:
         """Say SERVING of every service that has a warm model, and of the whole server when all of them have one."""
-        tasks = {task.bundle.manifest.task for task in self._registry}
+        manifests = [task.bundle.manifest for task in self._registry]
+        self.metrics.serve(manifests)
+        tasks = {manifest.task for manifest in manifests}
         ready = {service: not tasks.isdisjoint(SERVICE_TASKS[service]) for service in self._services}
         await self._health.set(MODEL_SERVICE_NAME, SERVING)
         for service, is_ready in ready.items():
             await self._health.set(SERVICE_NAMES[service], SERVING if is_ready else NOT_SERVING)
         for name in ("", *([KSERVE_NAME] if self._config.kserve else [])):
             await self._health.set(name, SERVING if all(ready.values()) else NOT_SERVING)
+
+    def _count_figures(self) -> None:
+        caches = {"answers": self.answer_cache, "memory": self.memory_cache}
+        self.metrics.figures.caches = {name: cache.snapshot for name, cache in caches.items() if cache is not None}
+        self.metrics.figures.canaries = self.repository.canaries.snapshot
+
+    @property
+    def metrics(self) -> Metrics:
+        """Return what the HTTP port shows."""
+        return self._observation.metrics
 
     @property
     def _health_names(self) -> list[str]:
@@ -273,7 +293,7 @@ class Server:
             services=self._services,
             message_bytes=config.message_bytes,
             probes=Probes(self._alive, self._serving, lambda: self._state),
-            metrics=self._metrics,
+            metrics=self.metrics,
             shares_port=config.shares_port,
         )
         return self.http

@@ -15,6 +15,7 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc import StatusCode
 from grpc_status import rpc_status
 
+from serving.calls.call import CURRENT
 from serving.errors import (
     BeamstepError,
     Draining,
@@ -26,6 +27,7 @@ from serving.errors import (
     Unauthenticated,
     UnknownModel,
 )
+from serving.observation.trailer import trailer
 from serving.servicers.wire import find_fault
 
 logger = logging.getLogger(__name__)
@@ -135,8 +137,11 @@ def _streaming(method: str, handler: Callable[[Any, Any], AsyncGenerator[Any, No
 async def abort(context: grpc.aio.ServicerContext[Any, Any], error: Exception) -> Never:
     """End a call with the status of an error."""
     status = rpc_status.to_status(status_of(error))
+    call = CURRENT.get()
+    told = () if call is None else (*(context.trailing_metadata() or ()), *trailer(call))
+    trailing = (*(status.trailing_metadata or ()), *told)
     try:
-        await context.abort(status.code, status.details, status.trailing_metadata)
+        await context.abort(status.code, status.details, trailing)
     except grpc.aio.InternalError:
         raise asyncio.CancelledError from None  # the call ended meanwhile, by its deadline for example: nobody reads a status
 
