@@ -294,6 +294,8 @@ class Server:
             message_bytes=config.message_bytes,
             probes=Probes(self._alive, self._serving, lambda: self._state),
             metrics=self.metrics,
+            # Who is known by a certificate alone is not known over HTTP.
+            calls=config.access.tls_client_ca is None or config.access.tokens is not None,
             shares_port=config.shares_port,
         )
         return self.http
