@@ -21,12 +21,12 @@ from serving.load import LoadConfig, cache_bytes, parse_limits
 from serving.manifest import Precision
 from serving.observation.config import LogFormat, ObservationConfig
 from serving.observation.log import JsonFormatter
+from serving.process import serve as run_server
 from serving.repository.config import CanaryShare, RepositoryConfig
 from serving.repository.policy import VersionPolicy
 from serving.runtime.config import SessionConfig
 from serving.runtime.providers import SHORT_NAMES, provider_names
 from serving.scheduler import Limits
-from serving.server import serve as run_server
 from serving.tasks.images import ImageLimits
 from serving.workers import supervise
 

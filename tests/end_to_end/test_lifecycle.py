@@ -266,7 +266,7 @@ def test_a_signal_drains_and_a_second_one_ends_at_once(models, number):
         import asyncio, logging, sys
         from pathlib import Path
         from serving.config import ServerConfig
-        from serving.server import serve
+        from serving.process import serve
         from tests.fakes.planned import open_planned
 
         def open_slow(bundle, session):
