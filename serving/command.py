@@ -182,6 +182,9 @@ def serve(
     log_format: Annotated[
         LogFormat, typer.Option(help="Text for people, JSON for collectors of logs.", rich_help_panel="Observation")
     ] = DEFAULTS.observation.log_format,
+    log_calls: Annotated[
+        bool, typer.Option(help="Log a line for every call that is over.", rich_help_panel="Observation")
+    ] = DEFAULTS.observation.log_calls,
     log_payloads: Annotated[
         bool,
         typer.Option(
@@ -232,6 +235,7 @@ def serve(
             ),
             observation=ObservationConfig(
                 log_format=log_format,
+                log_calls=log_calls,
                 log_payloads=log_payloads,
                 otlp_endpoint=otlp_endpoint,
                 trace_ratio=trace_ratio,
