@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import sys
 from asyncio.subprocess import PIPE, Process
 from contextlib import suppress
@@ -19,6 +20,9 @@ MEMORY_PER_PIXEL: Final = 40
 """Bytes of address space; decoding takes up to 20 (docs/operating/security.md)."""
 MEMORY_BESIDES: Final = 512 * 2**20
 """Bytes of address space whatever the pixels: files, and what Pillow opens."""
+
+ENVIRONMENT: Final = {"OPENBLAS_NUM_THREADS": "1", "MALLOC_MMAP_THRESHOLD_": str(2**20)}
+"""No idle threads that take address space; and the memory of a large image goes back at once (glibc)."""
 
 
 class Ended(Exception):  # noqa: N818 - named by what it is
@@ -47,7 +51,7 @@ class ImageProcess:
                 *(sys.executable, "-P", "-m", "serving.images.worker", *map(str, orders)),
                 stdin=PIPE,
                 stdout=PIPE,
-                env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},  # its threads would take address space and do nothing
+                env={**os.environ, **ENVIRONMENT},
                 start_new_session=True,
             )
         except OSError as error:
@@ -96,10 +100,14 @@ class ImageProcess:
         said = answer.decode(errors="replace") if kind == FAILED else f"{length:,} bytes of kind {kind!r}"
         raise ImageFault(f"image process {self.pid} failed: {said}")
 
-    async def end(self) -> None:
-        """Kill it, whatever it does, and wait until nothing of it is left."""
-        with suppress(ProcessLookupError):
-            self._process.kill()
+    def kill(self) -> None:
+        """End it, whatever it does; `ended` is to follow."""
+        if self.status is None:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)  # Process.kill would reap it, and asyncio complain that somebody did
+
+    async def ended(self) -> None:
+        """Wait until nothing of it is left."""
         source, sink = self._process.stdout, self._process.stdin
         assert source is not None
         assert sink is not None

@@ -105,8 +105,9 @@ class ImageProcesses:
         return pixels
 
     def _end(self, process: ImageProcess) -> asyncio.Task[None]:
-        """Kill a process, at once though the caller be cancelled, and see it off."""
-        ending = asyncio.ensure_future(process.end())
+        """Kill a process at once, and see it off beside the caller, who may be cancelled."""
+        process.kill()
+        ending = asyncio.ensure_future(process.ended())
         self._ending.add(ending)
         ending.add_done_callback(self._ending.discard)
         return ending
