@@ -21,6 +21,8 @@ MEMORY_PER_PIXEL: Final = 40
 MEMORY_BESIDES: Final = 512 * 2**20
 """Bytes of address space whatever the pixels: files, and what Pillow opens."""
 
+PIECE: Final = 2**18
+"""Bytes of a file that the event loop hands over between two looks at its other work."""
 ENVIRONMENT: Final = {"OPENBLAS_NUM_THREADS": "1", "MALLOC_MMAP_THRESHOLD_": str(2**20)}
 """No idle threads that take address space; and the memory of a large image goes back at once (glibc)."""
 
@@ -81,8 +83,9 @@ class ImageProcess:
         assert sink is not None
         try:
             sink.write(REQUEST.pack(height, width, len(data)))
-            sink.write(data)
-            await sink.drain()
+            for place in range(0, len(data), PIECE):
+                sink.write(data[place : place + PIECE])
+                await sink.drain()
             kind, length = ANSWER.unpack(await source.readexactly(ANSWER.size))
             if length > max(MOST_TEXT, height * width * 3):
                 raise ImageFault(f"image process {self.pid} answers with {length:,} bytes")

@@ -179,12 +179,12 @@ def serve(shipped_models) -> Iterator:
 
 
 def captions(address: str, count: int) -> list[str]:
-    """Caption the large image over as many connections."""
+    """Caption an image that is long to decode, over as many connections."""
 
     def one(_: int) -> str:
         options = [("grpc.use_local_subchannel_pool", 1)]
         with grpc.insecure_channel(address, options=options) as channel:
-            return caption(Stubs(channel), LARGE, 240).result().hypotheses[0].caption
+            return caption(Stubs(channel), large_webp(1500, 1400), 240).result().hypotheses[0].caption
 
     with ThreadPoolExecutor(count) as threads:
         return list(threads.map(one, range(count)))
