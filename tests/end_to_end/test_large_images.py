@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 
@@ -61,14 +62,20 @@ def children(parent: int) -> list[int]:
     """Return the image processes of a process."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            words = (folder / "stat").read_text(encoding="ascii").rsplit(")", 1)[1].split()
-            command = (folder / "cmdline").read_bytes()
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        if int(words[1]) == parent and words[0] != "Z" and b"serving.images.worker" in command:
-            found.append(int(folder.name))
+        words = stat(int(folder.name))
+        if words and int(words[1]) == parent and words[0] != "Z":
+            with suppress(FileNotFoundError, ProcessLookupError):
+                if b"serving.images.worker" in (folder / "cmdline").read_bytes():
+                    found.append(int(folder.name))
     return found
+
+
+def stat(pid: int) -> list[str]:
+    """Return what the kernel says of a process, its state and its parent first; nothing where it is gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rsplit(")", 1)[1].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return []
 
 
 def until_child(parent: int) -> int:
@@ -81,7 +88,7 @@ def until_child(parent: int) -> int:
 
 def until_gone(pid: int) -> None:
     ends = time.monotonic() + 60
-    while Path(f"/proc/{pid}").exists() and ") Z " not in Path(f"/proc/{pid}/stat").read_text(encoding="ascii"):
+    while stat(pid)[:1] not in ([], ["Z"]):
         assert time.monotonic() < ends
         time.sleep(0.02)
 
