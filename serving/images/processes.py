@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.errors import ImageFault, InvalidRequest
+from serving.errors import Draining, ImageFault, InvalidRequest
 from serving.images.process import Ended, ImageProcess
 from serving.tasks.images import PIXEL_LIMIT, ImageLimits
 
@@ -33,6 +33,8 @@ class ImageProcesses:
         self._time_limit_s = time_limit_s or TIME_LIMIT_S * max(1.0, limits.pixels / PIXEL_LIMIT)
         self._places = asyncio.Semaphore(count)
         self._idle: list[ImageProcess] = []
+        self._busy: set[ImageProcess] = set()
+        self._closed = False
         self._ending: set[asyncio.Task[None]] = set()
 
     @property
@@ -49,23 +51,37 @@ class ImageProcesses:
         Raises:
             InvalidRequest: see there; or it takes too long.
             ImageFault: the processes end, or cannot be had.
+            Draining: `close` was called.
         """
         async with self._places:
             try:
-                return await self._asked(self._take() or await ImageProcess.start(self._limits), data, height, width)
+                return await self._asked(self._take() or await self._start(), data, height, width)
             except Ended:
                 pass
             try:  # a fresh one: what ended the first may have been anybody, and long ago
-                return await self._asked(await ImageProcess.start(self._limits), data, height, width)
+                return await self._asked(await self._start(), data, height, width)
             except Ended:
                 raise ImageFault(f"two image processes ended at a file of {len(data):,} bytes") from None
 
     async def close(self) -> None:
-        """End them all; nobody may be waiting."""
+        """End them all, whatever they do; an image that is being decoded is given up."""
+        self._closed = True
+        for process in self._busy:
+            process.kill()
+        for _ in range(self.count):  # whoever is inside or waits leaves
+            await self._places.acquire()
         while self._idle:
             self._end(self._idle.pop())
         while self._ending:
             await asyncio.gather(*self._ending)
+
+    async def _start(self) -> ImageProcess:
+        if not self._closed:
+            process = await ImageProcess.start(self._limits)
+            if not self._closed:
+                return process
+            self._end(process)
+        raise Draining("the server is shutting down")
 
     def _take(self) -> ImageProcess | None:
         """Return a process that waits, if one does; those that ended while they did are told of."""
@@ -81,6 +97,7 @@ class ImageProcesses:
 
     async def _asked(self, process: ImageProcess, data: bytes, height: int, width: int) -> NDArray[np.uint8]:
         """Ask a process that nobody else knows of; it waits for the next image after an answer, and is ended otherwise."""
+        self._busy.add(process)
         try:
             async with asyncio.timeout(self._time_limit_s):
                 pixels = await process.decode(data, height, width)
@@ -95,12 +112,15 @@ class ImageProcesses:
         except Ended:
             ending = self._end(process)
             await asyncio.wait({ending})
-            told = (process.pid, process.status, f"{len(data):,}")
-            logger.error("image process %d ended with status %s at a file of %s bytes", *told)  # noqa: TRY400 - of its own
+            if not self._closed:
+                told = (process.pid, process.status, f"{len(data):,}")
+                logger.error("image process %d ended with status %s at a file of %s bytes", *told)  # noqa: TRY400
             raise
         except BaseException:
             self._end(process)
             raise
+        finally:
+            self._busy.discard(process)
         self._idle.append(process)
         return pixels
 

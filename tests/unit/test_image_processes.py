@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from serving.config import ServerConfig
-from serving.errors import BadConfiguration, ImageFault, InvalidRequest, Overloaded
+from serving.errors import BadConfiguration, Draining, ImageFault, InvalidRequest, Overloaded
 from serving.images import process as one_process
 from serving.images.decoder import LONG_PIXELS, ImageDecoder, is_long
 from serving.images.process import Ended, ImageProcess
@@ -177,6 +177,21 @@ def test_a_caller_that_goes_away_takes_its_decoding_along():
             await asked
         assert (await waiting).shape == (8, 12, 3), "whoever waited has its turn"
         until_gone(pid)
+
+    with_processes(body)
+
+
+def test_a_pool_that_is_closed_gives_up_what_it_does_and_starts_nothing_more():
+    async def body(pool):
+        pid = await stopped(pool)
+        asked = [asyncio.ensure_future(pool.decode(LARGE, 8, 12)) for _ in range(2)]
+        await asyncio.sleep(0.05)
+        await pool.close()
+        assert not alive(pid)
+        for one in asked:
+            with pytest.raises(Draining, match="shutting down"):
+                await one
+        assert pool.pids == []
 
     with_processes(body)
 
