@@ -70,6 +70,8 @@ class ImageProcesses:
             process.kill()
         for _ in range(self.count):  # whoever is inside or waits leaves
             await self._places.acquire()
+        for _ in range(self.count):
+            self._places.release()
         while self._idle:
             self._end(self._idle.pop())
         while self._ending:
