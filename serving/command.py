@@ -117,7 +117,11 @@ def serve(
     memory_cache_mb: Annotated[
         float, typer.Option(help="MiB of encoded sources to keep for equal ones; 0 is none.", rich_help_panel=LOAD)
     ] = 0,
-    image_threads: Annotated[int, typer.Option(help="Images decoded at a time.")] = DEFAULTS.image_threads,
+    image_threads: Annotated[int, typer.Option(help="Images decoded in threads at a time.")] = DEFAULTS.image_threads,
+    image_processes: Annotated[
+        int,
+        typer.Option(help="Large PNG and WebP images decoded in processes at a time; 0 leaves them to the threads."),
+    ] = DEFAULTS.image_processes,
     max_message_mb: Annotated[float, typer.Option(help="Largest request message.")] = DEFAULTS.message_bytes / 2**20,
     max_image_mb: Annotated[
         float | None,
@@ -241,6 +245,7 @@ def serve(
                 trace_ratio=trace_ratio,
             ),
             image_threads=image_threads,
+            image_processes=image_processes,
             message_bytes=_bytes("max_message_mb", max_message_mb),
             images=ImageLimits(None if max_image_mb is None else _bytes("max_image_mb", max_image_mb), max_pixels),
             access=AccessConfig(tls_cert=tls_cert, tls_key=tls_key, tls_client_ca=tls_client_ca, tokens=tokens),

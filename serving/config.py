@@ -38,7 +38,9 @@ class ServerConfig:
         limits: how much each model takes on.
         load: who shares it with whom, which models have limits of their own, and what is cached.
         observation: how the server tells of its calls.
-        image_threads: how many images are decoded at a time.
+        image_threads: how many images are decoded in threads at a time.
+        image_processes: how many in processes, of those whose decoding would keep all threads waiting; 0 leaves them to the
+            threads. They are started when there is such an image.
         message_bytes: the largest request message; a larger one is RESOURCE_EXHAUSTED.
         images: how large an image may be.
         access: who may call, and over what.
@@ -60,6 +62,7 @@ class ServerConfig:
     load: LoadConfig = field(default_factory=LoadConfig)
     observation: ObservationConfig = field(default_factory=ObservationConfig)
     image_threads: int = 2
+    image_processes: int = 1
     message_bytes: int = 16 * 2**20
     images: ImageLimits = field(default_factory=ImageLimits)
     access: AccessConfig = field(default_factory=AccessConfig)
@@ -78,6 +81,8 @@ class ServerConfig:
             raise BadConfiguration(f"services: {given}; allowed: some of {', '.join(SERVICE_TASKS)}")
         if self.image_threads < 1:
             raise BadConfiguration(f"image_threads: {self.image_threads}; allowed: from 1")
+        if self.image_processes < 0:
+            raise BadConfiguration(f"image_processes: {self.image_processes}; allowed: from 0, which is threads alone")
         if not 1024 <= self.message_bytes < 2**31:
             raise BadConfiguration(
                 f"message_bytes: {self.message_bytes}; allowed: from 1024 to {2**31 - 1}, gRPC's own limit"

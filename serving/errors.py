@@ -9,10 +9,13 @@ class InvalidRequest(BeamstepError):  # noqa: N818 - named by what it is, STYLE.
     """The caller must change the request."""
 
     def __init__(self, field: str, given: str, allowed: str) -> None:
-        super().__init__(f"{field}: {given}; allowed: {allowed}")
+        super().__init__(field, given, allowed)  # as pickle calls it again
         self.field = field
         self.given = given
         self.allowed = allowed
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.given}; allowed: {self.allowed}"
 
 
 class Unauthenticated(BeamstepError):  # noqa: N818
@@ -49,6 +52,10 @@ class Expired(BeamstepError):  # noqa: N818
 
 class ModelFault(BeamstepError):  # noqa: N818
     """The model failed this request: it raised, or its log-probs are not numbers. The operator must look; nobody else's fault."""
+
+
+class ImageFault(BeamstepError):  # noqa: N818
+    """A process that decodes images failed a request: it ended, or ran out of memory. The operator must look."""
 
 
 class Refused(BeamstepError):  # noqa: N818

@@ -4,7 +4,6 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Any, Final, Protocol
@@ -37,6 +36,7 @@ from serving.engine import Engine
 from serving.errors import BadConfiguration
 from serving.http.port import HttpPort
 from serving.http.readiness import Probes
+from serving.images.decoder import ImageDecoder
 from serving.kserve.statistics import Statistics
 from serving.kserve.v2 import grpc_inference_pb2, grpc_inference_pb2_grpc
 from serving.observation.metrics import Metrics
@@ -98,6 +98,7 @@ class Server:
         answer_cache: answers that are kept; None where none are.
         memory_cache: encoded sources that are kept; None where none are.
         repository: models that come and go.
+        images: decodes them.
     """
 
     def __init__(self, config: ServerConfig, open_model: OpenModel = OnnxModel) -> None:
@@ -141,7 +142,9 @@ class Server:
         self._doors = Doors()
         self._stopping = asyncio.Event()
         self._health = health.aio.HealthServicer()
-        self._image_threads = ThreadPoolExecutor(config.image_threads, thread_name_prefix="images")
+        self.images = ImageDecoder(
+            config.image_threads, config.image_processes, config.limits.waiting_requests, config.images
+        )
         self._observation = Observation(config.observation)
         self._observers: list[Observer] = [*self._observation.observers]
         self._state = "loading"
@@ -235,7 +238,7 @@ class Server:
         if self.http is not None:
             await self.http.stop()
         await self._observation.stop()
-        self._image_threads.shutdown(wait=False, cancel_futures=True)
+        await self.images.close()
 
     async def _close_port(self, grace_s: float) -> None:
         if self._server is not None:
@@ -313,7 +316,7 @@ class Server:
             translation = TranslationServicer(backend)
             translation_pb2_grpc.add_TranslationServiceServicer_to_server(translation, server)
         if "captioning" in self._services:
-            captioning = CaptioningServicer(backend, self._image_threads, waiting_requests, config.images)
+            captioning = CaptioningServicer(backend, self.images)
             captioning_pb2_grpc.add_CaptioningServiceServicer_to_server(captioning, server)
         if "pointing" in self._services:
             pointing = PointingServicer(backend)

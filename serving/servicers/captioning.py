@@ -3,45 +3,39 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from concurrent.futures import Executor
 from contextlib import aclosing
-from typing import Final
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
 
 from beamstep.v1 import captioning_pb2
 from beamstep.v1.captioning_pb2_grpc import CaptioningServiceServicer
-from serving.errors import Overloaded
+from serving.images.decoder import ImageDecoder
 from serving.request import Decoded
 from serving.servicers.backend import Asked, Backend, Context, Models, check_no_deadline_rule
 from serving.servicers.messages import decoding_of, reference_of, requested_options, timings_of
 from serving.tasks.base import Plan, Source
 from serving.tasks.captioning import Captioning
-from serving.tasks.images import DEFAULT_LIMITS, ImageLimits
 
 Request = captioning_pb2.CaptionImageRequest | captioning_pb2.StreamCaptionImageRequest
 Asking = Asked[Captioning, Source]
-IMAGE_S: Final = 0.05
-"""What decoding an image is reckoned to take, for callers that are told when to try again."""
+Pixels = dict[tuple[int, int], NDArray[np.uint8]]
+"""An image in each size that a model reads."""
 
 
 class CaptioningServicer(CaptioningServiceServicer):
     """Captions."""
 
-    def __init__(
-        self, backend: Backend, threads: Executor, pending_images: int, limits: ImageLimits = DEFAULT_LIMITS
-    ) -> None:
+    def __init__(self, backend: Backend, images: ImageDecoder) -> None:
         """Take images from now on.
 
         Args:
             backend: the registry and the engine.
-            threads: where images are decoded.
-            pending_images: how many may be there or wait for it; one more is refused.
-            limits: how large they may be.
+            images: decodes them.
         """
         self._backend = backend
-        self._threads = threads
-        self._most_pending = pending_images
-        self._limits = limits
-        self._pending = 0
+        self._images = images
 
     async def CaptionImage(
         self, request: captioning_pb2.CaptionImageRequest, context: Context
@@ -76,7 +70,7 @@ class CaptioningServicer(CaptioningServiceServicer):
         check_no_deadline_rule(request)
         models = self._backend.models(Captioning, request)
         target = models.first.target("target", request.target)
-        sources = await self._decode_image(models, request.image)
+        sources = _sources(models, await self._pixels(models, request.image))
         plan = models.first.plan_score(requested_options(request), sources[0], target)
         asked = Asked.of(models, sources, plan, request)
         decoded = await self._backend.decode(asked, context)
@@ -89,27 +83,31 @@ class CaptioningServicer(CaptioningServiceServicer):
 
     async def _asked(self, request: Request) -> Asking:
         models = self._backend.models(Captioning, request)
-        sources = await self._decode_image(models, request.image)
+        pixels = await self._pixels(models, request.image)
+        sources = _sources(models, pixels)
         plan = models.first.plan(requested_options(request), sources[0])
-        return Asked.of(models, sources, plan, request, lambda task: _again(task, request))
+        again = partial(self._again, asyncio.get_running_loop(), request, pixels)
+        return Asked.of(models, sources, plan, request, again)
 
-    async def _decode_image(self, models: Models[Captioning], image: bytes) -> list[Source]:
-        """Decode an image beside the event loop, as each model reads it."""
-        if self._pending >= self._most_pending:
-            raise Overloaded(f"{self._pending} images are waiting to be decoded; retry later", IMAGE_S * self._pending)
-        self._pending += 1
-        try:
-            return await asyncio.get_running_loop().run_in_executor(
-                self._threads, lambda: [task.source(image, self._limits) for task in models.tasks]
-            )
-        finally:
-            self._pending -= 1
+    async def _pixels(self, models: Models[Captioning], image: bytes) -> Pixels:
+        """Decode an image beside the event loop in every size that one of the models reads."""
+        sizes = dict.fromkeys(task.image_size for task in models.tasks)
+        return {size: await self._images.decode(image, *size) for size in sizes}
+
+    def _again(
+        self, loop: asyncio.AbstractEventLoop, request: Request, pixels: Pixels, task: Captioning
+    ) -> tuple[Source, Plan]:
+        """Read a request as another model does; called on a thread of its own."""
+        size = task.image_size
+        if size not in pixels:
+            decoding = asyncio.run_coroutine_threadsafe(self._images.decode(request.image, *size), loop)
+            pixels = {size: decoding.result()}
+        source = task.source_of(pixels[size])
+        return source, task.plan(requested_options(request), source)
 
 
-def _again(task: Captioning, request: Request) -> tuple[Source, Plan]:
-    """Read a request as another model does."""
-    source = task.source(request.image)
-    return source, task.plan(requested_options(request), source)
+def _sources(models: Models[Captioning], pixels: Pixels) -> list[Source]:
+    return [task.source_of(pixels[task.image_size]) for task in models.tasks]
 
 
 def _answer(asked: Asking, decoded: Decoded, arrived: float) -> captioning_pb2.CaptionImageResponse:

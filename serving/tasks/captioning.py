@@ -1,8 +1,11 @@
 """Captioning: image files to pixels, ids to text."""
 
+import numpy as np
+from numpy.typing import NDArray
+
 from serving.bundle import Bundle
 from serving.tasks.base import Source, TextTask
-from serving.tasks.images import DEFAULT_LIMITS, ImageLimits, decode_image
+from serving.tasks.images import decode_image
 
 
 class Captioning(TextTask):
@@ -19,7 +22,15 @@ class Captioning(TextTask):
         self._image = bundle.manifest.image
         self.grid = (self._image.grid_rows, self._image.grid_columns)
 
-    def source(self, image: bytes, limits: ImageLimits = DEFAULT_LIMITS) -> Source:
-        """Return the encoder's input for an image file; takes long enough to be run beside the event loop."""
-        pixels = decode_image(image, self._image.height, self._image.width, limits)
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Return rows and columns of the image that the encoder reads."""
+        return self._image.height, self._image.width
+
+    def source(self, image: bytes) -> Source:
+        """Return the encoder's input for an image file; takes long, and may keep other threads waiting."""
+        return self.source_of(decode_image(image, *self.image_size))
+
+    def source_of(self, pixels: NDArray[np.uint8]) -> Source:
+        """Return the encoder's input for an image of `image_size`, (height, width, 3) uint8 RGB."""
         return Source({"image": pixels}, self.grid[0] * self.grid[1], self._vocabulary_size, constraint=None)

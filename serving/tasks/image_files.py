@@ -56,6 +56,37 @@ def lean(data: bytes) -> Lean:
     return Lean(data, b"", 1)  # WebP is read in C, in one go
 
 
+def claimed_pixels(data: bytes) -> int | None:
+    """Return how many pixels a PNG or a WebP claims to have; quick, whatever is in the file.
+
+    None where the first bytes do not tell, since Pillow believes the last of several headers; 0 for other files.
+    """
+    if data.startswith(PNG):
+        before = data.find(b"IDAT")
+        if data[12:16] != b"IHDR" or data.find(b"IHDR", 16, before if before >= 0 else len(data)) >= 0:
+            return None
+        return int.from_bytes(data[16:20]) * int.from_bytes(data[20:24])
+    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+        return _webp_pixels(data[12:16], data[20:30])
+    return 0
+
+
+def _webp_pixels(kind: bytes, head: bytes) -> int | None:
+    """Return width times height by a WebP's first chunk: lossy, lossless, or extended, where it is the canvas."""
+    if len(head) < 10:
+        return None
+    if kind == b"VP8 ":
+        width, height = (int.from_bytes(head[place : place + 2], "little") & 0x3FFF for place in (6, 8))
+    elif kind == b"VP8L":
+        bits = int.from_bytes(head[1:5], "little")
+        width, height = (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    elif kind == b"VP8X":
+        width, height = (int.from_bytes(head[place : place + 3], "little") + 1 for place in (4, 7))
+    else:
+        return None
+    return width * height
+
+
 def check_scans(scans: int, pixels: int, pixel_limit: int) -> None:
     """Refuse a JPEG that would be gone over too often.
 

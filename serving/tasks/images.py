@@ -68,6 +68,7 @@ def decode_image(data: bytes, height: int, width: int, limits: ImageLimits = DEF
 
     Raises:
         InvalidRequest: `image` is no such file, is damaged, larger than allowed, or of more parts than any program writes.
+        MemoryError: there is not enough.
     """
     if not data:
         raise InvalidRequest("image", "empty", "the bytes of a JPEG, PNG or WebP file")
@@ -83,6 +84,8 @@ def _decode(data: bytes, height: int, width: int, pixel_limit: int) -> NDArray[n
     file = lean(data)
     try:
         image = Image.open(io.BytesIO(file.data), formats=FORMATS)
+    except MemoryError:
+        raise
     except (
         Exception
     ) as error:  # Pillow's readers raise nearly anything on damaged bytes, struct.error and SyntaxError among it
@@ -94,6 +97,8 @@ def _decode(data: bytes, height: int, width: int, pixel_limit: int) -> NDArray[n
     exif = file.exif or image.info.get("exif", b"")
     try:
         return _pixels(image, height, width, orientation(exif))
+    except MemoryError:  # not the file's fault
+        raise
     except Exception as error:  # as above; what Pillow says of it is of its own inside
         raise InvalidRequest("image", f"a damaged {image.format} file", "a whole file") from error
 

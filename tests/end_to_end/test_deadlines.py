@@ -232,7 +232,7 @@ def test_images_beyond_those_that_may_wait_are_refused_with_a_time_too(slow, mon
         decoded.wait(20)
         return decode_image(data, height, width, limits)
 
-    monkeypatch.setattr("serving.tasks.captioning.decode_image", decode)
+    monkeypatch.setattr("serving.images.decoder.decode_image", decode)
     request = CaptionImageRequest(image=picture())
     with ThreadPoolExecutor(2) as threads:
         calls = [threads.submit(slow.stubs.captioning.CaptionImage, request, timeout=30) for _ in range(2)]

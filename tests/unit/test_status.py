@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import pickle
 from types import SimpleNamespace
 
 import grpc
@@ -14,7 +15,7 @@ from serving import errors
 from serving.servicers.status import INTERNAL_MESSAGE, STATUS, StatusInterceptor, status_of
 from serving.servicers.wire import find_fault
 
-OPERATORS = {errors.BadBundle, errors.BadConfiguration, errors.ModelFault}
+OPERATORS = {errors.BadBundle, errors.BadConfiguration, errors.ModelFault, errors.ImageFault}
 """Whatever only the operator can mend, and the caller can do nothing about."""
 
 
@@ -47,10 +48,20 @@ def test_an_invalid_request_carries_its_field():
     assert (violation.field, violation.description) == ("options.beam_size", "0; allowed: from 1 to 8")
 
 
-@pytest.mark.parametrize("error", [KeyError("secret"), errors.ModelFault("secret"), errors.BadBundle("secret")])
+@pytest.mark.parametrize(
+    "error", [KeyError("secret"), errors.ModelFault("secret"), errors.ImageFault("secret"), errors.BadBundle("secret")]
+)
 def test_a_fault_in_here_is_internal_without_a_word_of_the_inside(error):
     status = status_of(error)
     assert (status.code, status.message) == (StatusCode.INTERNAL.value[0], INTERNAL_MESSAGE)
+
+
+def test_errors_cross_into_another_process():
+    error = pickle.loads(pickle.dumps(errors.InvalidRequest("image", "empty", "the bytes of a file")))
+    assert (error.field, error.given, error.allowed) == ("image", "empty", "the bytes of a file")
+    assert str(error) == "image: empty; allowed: the bytes of a file"
+    late = pickle.loads(pickle.dumps(errors.Overloaded("later", 0.5)))
+    assert (str(late), late.retry_after_s) == ("later", 0.5)
 
 
 def test_a_bad_string_deep_in_a_message_is_named_by_its_path():
