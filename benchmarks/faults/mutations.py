@@ -66,21 +66,24 @@ class Mutator:
         )
 
     def __next__(self) -> Mutated:
-        """Return the next request: a sound one with one to three changes."""
+        """Return the next request: a sound one with one to four changes, mostly."""
         chance = self._random
-        sound = chance.choice(self._sounds)
-        request = type(sound.request)()
-        request.CopyFrom(sound.request)
-        how = []
-        if chance.random() < 0.6:
-            for change in chance.choices(self._on_messages, k=chance.randint(1, 2)):
-                change(request)
-                how.append(change.__name__)
-        data = request.SerializeToString()
-        if not how or chance.random() < 0.2:
-            for damage in chance.choices(self._on_bytes, k=chance.randint(1, 2)):
-                data = damage(data)
-                how.append(damage.__name__)
+        place = chance.randrange(len(self._sounds))
+        sound, data = self._sounds[place], self._wholes[place]
+        how: list[str] = []
+        while data == self._wholes[place]:
+            if chance.random() < 0.6:
+                request = type(sound.request)()
+                request.CopyFrom(sound.request)
+                changes = chance.choices(self._on_messages, k=chance.randint(1, 2))
+                for change in changes:
+                    change(request)
+                data = request.SerializeToString()
+                how += [change.__name__ for change in changes]
+            if not how or chance.random() < 0.2:
+                for damage in chance.choices(self._on_bytes, k=chance.randint(1, 2)):
+                    data = damage(data)
+                    how.append(damage.__name__)
         return Mutated(sound, data, tuple(how))
 
     # ---- on messages: what arrives can be read, and says something odd

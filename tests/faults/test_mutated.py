@@ -16,14 +16,14 @@ async def test_no_mutated_request_crashes_hangs_or_is_internal(planned):
     assert not outcome.wrong, outcome
 
 
-def test_the_same_seed_makes_the_same_requests_and_most_can_be_read():
+def test_the_same_seed_makes_the_same_requests_none_of_them_sound():
     sounds = sound_requests()
     first, again, other = (Mutator(sounds, seed) for seed in (1, 1, 2))
     requests = [next(first) for _ in range(500)]
     assert [request.data for request in requests] == [next(again).data for _ in range(500)]
     assert [request.data for request in requests] != [next(other).data for _ in range(500)]
     assert {request.sound.rpc for request in requests} == {sound.rpc for sound in sounds}
-    assert sum(request.data == request.sound.request.SerializeToString() for request in requests) < 50
+    assert all(request.data != request.sound.request.SerializeToString() for request in requests)
     kinds = {how for request in requests for how in request.how}
     assert len(kinds) == 13, kinds
 
