@@ -53,7 +53,7 @@ format: $(VENV)/.dev ## reformat and fix what ruff can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-protos: $(VENV)/.dev ## regenerate beamstep/v1 from protos/
+protos: $(VENV)/.dev ## regenerate beamstep/v1 and serving/kserve/v2 from protos/
 	$(BIN)/python protos/generate.py
 
 retrain: $(VENV)/.dev ## train MODEL and the stages before it from the data folder DATA, into RUNS/bundles (hours)

@@ -83,6 +83,9 @@ def serve(
     grace: Annotated[
         float, typer.Option(help="Seconds that running requests have to finish after SIGTERM.")
     ] = DEFAULTS.grace_s,
+    kserve: Annotated[
+        bool, typer.Option(help="Answer in the KServe v2 protocol, too, on the same port.", rich_help_panel="KServe")
+    ] = DEFAULTS.kserve,
 ) -> None:
     """Serve bundles over gRPC until SIGTERM; a second one ends at once."""
     _start_logging()
@@ -110,6 +113,7 @@ def serve(
             image_threads=image_threads,
             message_bytes=_message_bytes(max_message_mb),
             grace_s=grace,
+            kserve=kserve,
         )
         _tell_threads(config.session, share)
         if workers > 1:

@@ -35,6 +35,7 @@ class ServerConfig:
         grace_s: how long running requests may take to finish when the server is told to stop.
         shares_port: whether other processes listen on the port too (`serving/workers.py`): it is opened once the models are
             loaded, since the kernel would send calls to it before.
+        kserve: whether to answer in the KServe v2 protocol, too, on the same port.
     """
 
     models: Path
@@ -48,6 +49,7 @@ class ServerConfig:
     message_bytes: int = 16 * 2**20
     grace_s: float = 20.0
     shares_port: bool = False
+    kserve: bool = True
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:

@@ -33,11 +33,14 @@ from serving.config import SERVICE_TASKS, ServerConfig
 from serving.decoding.step import Model
 from serving.engine import Engine
 from serving.errors import BadConfiguration
+from serving.kserve.statistics import Statistics
+from serving.kserve.v2 import grpc_inference_pb2, grpc_inference_pb2_grpc
 from serving.registry import Registry
 from serving.request import Deliver
 from serving.runtime.config import SessionConfig
 from serving.servicers.backend import Backend
 from serving.servicers.captioning import CaptioningServicer
+from serving.servicers.kserve import KserveServicer, typed_answers
 from serving.servicers.models import ModelServicer
 from serving.servicers.pointing import PointingServicer
 from serving.servicers.status import StatusInterceptor
@@ -56,6 +59,8 @@ SERVICE_NAMES: Final = {
 SWITCH_S: Final = 0.0002
 """After so long a thread that waits for the interpreter gets it."""
 MODEL_SERVICE_NAME: Final = model_pb2.DESCRIPTOR.services_by_name["ModelService"].full_name
+
+KSERVE_NAME: Final = grpc_inference_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
 
 
 class ServedModel(Model, Protocol):
@@ -145,6 +150,7 @@ class Server:
 
         A second call cuts the first one's grace short.
         """
+        self._backend.detach()
         await self._health.enter_graceful_shutdown()
         if self._server is not None:
             await self._server.stop(grace_s)
@@ -154,21 +160,32 @@ class Server:
 
     @property
     def _health_names(self) -> list[str]:
-        return ["", MODEL_SERVICE_NAME, *(SERVICE_NAMES[service] for service in self._services)]
+        kserve = [KSERVE_NAME] if self._config.kserve else []
+        return ["", MODEL_SERVICE_NAME, *(SERVICE_NAMES[service] for service in self._services), *kserve]
 
     async def _add_services(self, server: grpc.aio.Server) -> None:
         backend, config = self._backend, self._config
         model_pb2_grpc.add_ModelServiceServicer_to_server(
             ModelServicer(self._registry, config.session.providers[0], config.session.precision), server
         )
+        translation = captioning = pointing = None
+        waiting_requests = config.limits.waiting_requests
         if "translation" in self._services:
-            translation_pb2_grpc.add_TranslationServiceServicer_to_server(TranslationServicer(backend), server)
+            translation = TranslationServicer(backend)
+            translation_pb2_grpc.add_TranslationServiceServicer_to_server(translation, server)
         if "captioning" in self._services:
-            captioning_pb2_grpc.add_CaptioningServiceServicer_to_server(
-                CaptioningServicer(backend, self._image_threads, config.limits.waiting_requests), server
-            )
+            captioning = CaptioningServicer(backend, self._image_threads, waiting_requests)
+            captioning_pb2_grpc.add_CaptioningServiceServicer_to_server(captioning, server)
         if "pointing" in self._services:
-            pointing_pb2_grpc.add_PointingServiceServicer_to_server(PointingServicer(backend), server)
+            pointing = PointingServicer(backend)
+            pointing_pb2_grpc.add_PointingServiceServicer_to_server(pointing, server)
+        if config.kserve:
+            answers = typed_answers(translation, captioning, pointing)
+            statistics = Statistics()
+            self._observers.append(statistics)
+            grpc_inference_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(
+                KserveServicer(backend, answers, statistics, waiting_requests), server
+            )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         for name in self._health_names:
             await self._health.set(name, NOT_SERVING if self.engine is None else SERVING)

@@ -22,6 +22,7 @@ $(RUNS)/translation-de-en/averaged.pt: $(PAIRS)/flickr8k.en-de.tsv.gz
 $(RUNS)/translation-en-fr/averaged.pt: $(RUNS)/translation-en-de/averaged.pt
 $(RUNS)/translation-en-de-distilled/averaged.pt: $(RUNS)/translation-en-de/averaged.pt $(PAIRS)/flickr8k.en-de.judged.tsv.gz
 $(RUNS)/translation-en-de-rewarded/averaged.pt: $(RUNS)/translation-en-de-distilled/averaged.pt
+$(RUNS)/translation-en-de-resampled/averaged.pt: $(RUNS)/translation-en-de-distilled/averaged.pt
 
 # The run folder may hold an interrupted run, which goes on.
 $(RUNS)/%/averaged.pt: | $(FROM)

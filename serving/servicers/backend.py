@@ -3,7 +3,7 @@
 import asyncio
 import threading
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, Generic, Protocol, TypeVar
@@ -24,8 +24,11 @@ from serving.tasks.base import Plan, Source, Task
 Context = grpc.aio.ServicerContext[Any, Any]
 AnyTask = TypeVar("AnyTask", bound=Task)
 AnySource = TypeVar("AnySource", bound=Source)
+Result = TypeVar("Result")
 
 MOST_MEMBERS: Final = 7
+JOIN: Final = " + "
+"""Stands between the members of an ensemble in its key."""
 WEIGHT: Final = (0.001, 1000.0)
 """Least and most of an ensemble's weights: a share too small for a float32 would make the log-prob of a banned token 0 * -inf."""
 
@@ -69,7 +72,7 @@ class Models(Generic[AnyTask]):
         if len(self.tasks) == 1:
             return self.first.bundle.key
         pairs = zip(self.tasks, self.weights, strict=True)
-        return " + ".join(f"{weight / self.weights[0]:.9g} {task.bundle.key}" for task, weight in pairs)
+        return JOIN.join(f"{weight / self.weights[0]:.9g} {task.bundle.key}" for task, weight in pairs)
 
 
 @dataclass(frozen=True)
@@ -115,10 +118,20 @@ class Backend:
     def __init__(self, registry: Registry) -> None:
         self.registry = registry
         self._engine: Engine | None = None
+        self._stopping = False
+
+    @property
+    def ready(self) -> bool:
+        """Say whether requests are let through, and new ones are welcome."""
+        return self._engine is not None and not self._stopping
 
     def attach(self, engine: Engine) -> None:
         """Let requests through to a running engine."""
         self._engine = engine
+
+    def detach(self) -> None:
+        """Be ready no more, though requests that come all the same are let through as long as the engine runs."""
+        self._stopping = True
 
     def models(self, kind: type[AnyTask], request: NamesModel) -> Models[AnyTask]:
         """Find who is to answer a request.
@@ -187,15 +200,7 @@ class Backend:
 
     async def decode_all(self, every: Sequence[Asked[AnyTask, AnySource]], context: Context) -> tuple[Decoded, ...]:
         """Search for several answers at once, as one request's symmetries do; when one fails, none goes on. See `decode`."""
-        if len(every) == 1:
-            return (await self.decode(every[0], context),)
-        running = [asyncio.ensure_future(self.decode(asked, context)) for asked in every]
-        try:
-            return tuple(await asyncio.gather(*running))
-        finally:
-            for one in running:
-                one.cancel()  # means nothing to one that is over
-            await asyncio.gather(*running, return_exceptions=True)
+        return await together([self.decode(asked, context) for asked in every])
 
     async def stream(
         self, asked: Asked[AnyTask, AnySource], context: Context
@@ -228,6 +233,19 @@ class Backend:
                 yield latest[0]
         finally:
             answer.cancel()
+
+
+async def together(works: Sequence[Coroutine[Any, Any, Result]]) -> tuple[Result, ...]:
+    """Wait for several at once; when one fails, or this is cancelled, none goes on."""
+    if len(works) == 1:
+        return (await works[0],)
+    running = [asyncio.ensure_future(work) for work in works]
+    try:
+        return tuple(await asyncio.gather(*running))
+    finally:
+        for one in running:
+            one.cancel()  # means nothing to one that is over
+        await asyncio.gather(*running, return_exceptions=True)
 
 
 async def _answer(ticket: Ticket) -> Decoded:

@@ -12,6 +12,7 @@ from training.problems.base import Batch, ScoredProblem, TextProblem
 from training.problems.reverse import ReverseConfig
 from training.problems.translation import (
     EncodedPair,
+    SubwordSampling,
     TranslationConfig,
     TranslationProblem,
     fit_for_training,
@@ -221,3 +222,22 @@ def test_answers_are_scored_against_the_held_back_sentences(problem: Translation
     assert isinstance(problem, TextProblem)
     assert problem.words([[*right[0], EOS]]) == [tuple(problem.pairs.validation_text[0].target.split())]
     assert len(problem.training_references()) == sum(len(corpus.pairs) for corpus in problem.pairs.training)
+
+
+def test_sampled_subwords_say_the_same_in_other_pieces(data, problem, tmp_path) -> None:
+    sampled = CONFIG.model_copy(update={"subword_sampling": SubwordSampling(smoothing=0.1, share=0.5)})
+    other = sampled.build(data, tmp_path, seed=1)
+
+    def rows(of: TranslationProblem, epoch: int) -> list[list[int]]:
+        return sorted(row for batch in of.training_batches(epoch) for row in batch.target.tolist())
+
+    def said(of: TranslationProblem) -> Counter[tuple[str, str]]:
+        return Counter(pair for batch in of.training_batches(0) for pair in texts_of(of, batch) if pair[0])
+
+    assert said(other) == said(problem), "the same sentences"
+    assert rows(other, 0) == rows(other, 0), "for the same epoch, the same pieces"
+    whole = {tuple(token for token in row if token != PAD) for row in rows(problem, 0)}
+    cut = [tuple(token for token in row if token != PAD) for row in rows(other, 0)]
+    kept = sum(row in whole for row in cut)
+    assert 0 < kept < len(cut), "some sentences are cut anew, others are not"
+    assert all(row[-1] == EOS for row in cut)

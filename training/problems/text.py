@@ -36,9 +36,22 @@ class Tokenizer:
         """Return the ids of each text."""
         return [list(ids) for ids in self._processor.encode(list(texts))]
 
+    def sample(self, ids: Sequence[int], smoothing: float) -> list[int]:
+        """Return other ids of the same text, drawn from all ways to cut it, each by its probability to the power `smoothing`.
+
+        Subword regularisation, Kudo 2018 (arXiv:1804.10959, section 3); the draw is sentencepiece's, see `seed_sampling`.
+        """
+        text = self.decode(ids)
+        return list(self._processor.encode(text, enable_sampling=True, alpha=smoothing, nbest_size=-1))
+
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of `ids`; special ids leave no trace, but for `unk`."""
         return str(self._processor.decode([int(token) for token in ids]))
+
+
+def seed_sampling(seed: int) -> None:
+    """Seed the draws of `Tokenizer.sample`, of all tokenizers of this process."""
+    sentencepiece.set_random_generator_seed(seed)
 
 
 def train_tokenizer(

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from training.config import Config, ProblemConfig, RecipeError, Task
 from training.problems.base import Batch
-from training.problems.text import Tokenizer, train_tokenizer
+from training.problems.text import Tokenizer, seed_sampling, train_tokenizer
 from training.vocabulary import EOS, PAD, UNK
 
 POOL_BATCHES = 200
@@ -99,10 +99,24 @@ class BatchLimits(Config):
     max_length: int = Field(default=64, ge=2)
 
 
+class SubwordSampling(Config):
+    """Cutting words differently each time they are seen: more text out of little. Kudo 2018, arXiv:1804.10959.
+
+    Attributes:
+        smoothing: above 0; 1 draws segmentations by their probability, less makes rare ones likelier (0.1 to 0.5 are usual).
+        share: of the sentences of an epoch, each side by itself, that are cut anew; the others keep the likeliest segmentation,
+            which is what is served.
+    """
+
+    smoothing: float = Field(default=0.3, gt=0, le=1)
+    share: float = Field(default=0.5, gt=0, le=1)
+
+
 class TranslationConfig(ProblemConfig):
     """The `problem` section of a translation recipe.
 
     Attributes:
+        subword_sampling: None, the default, keeps the likeliest segmentation of every sentence.
         tokenizer_sentences: how many pairs of each corpus, spread over it, the tokenizers are trained on; None: all.
     """
 
@@ -116,6 +130,7 @@ class TranslationConfig(ProblemConfig):
     target_vocabulary_size: int = Field(default=6000, ge=8)
     tokenizer_sentences: int | None = Field(default=None, ge=1)
     batch: BatchLimits = BatchLimits()
+    subword_sampling: SubwordSampling | None = None
 
     def build(self, data: Path | None, run: Path, seed: int) -> "TranslationProblem":
         """Read the corpora under `data`; train the tokenizers unless `run` has them."""
@@ -140,7 +155,7 @@ class TranslationConfig(ProblemConfig):
             )
         validation = self.validation.read(data)
         pairs = TextPairs(training, tokenizers.encode(validation), validation)
-        return TranslationProblem(tokenizers, pairs, self.batch, seed)
+        return TranslationProblem(tokenizers, pairs, self.batch, seed, self.subword_sampling)
 
 
 class Tokenizers(NamedTuple):
@@ -187,8 +202,16 @@ class TextPairs:
 class TranslationProblem:
     """Batches of sentence pairs; also the problem of any toy that maps text to text."""
 
-    def __init__(self, tokenizers: Tokenizers, pairs: TextPairs | None, limits: BatchLimits, seed: int) -> None:
+    def __init__(
+        self,
+        tokenizers: Tokenizers,
+        pairs: TextPairs | None,
+        limits: BatchLimits,
+        seed: int,
+        sampling: SubwordSampling | None = None,
+    ) -> None:
         self.tokenizers = tokenizers
+        self._sampling = sampling
         self._pairs = pairs
         self._limits = limits
         self._seed = seed
@@ -205,10 +228,25 @@ class TranslationProblem:
         random = np.random.default_rng([self._seed, epoch])
         drawn = [pair for corpus in self.pairs.training for pair in corpus.draw(random)]
         order = random.permutation(len(drawn))
-        shuffled = [drawn[index] for index in order]
+        shuffled = self._cut_anew([drawn[index] for index in order], random)
         groups = list(group_by_length(shuffled, self._limits.tokens))
         for index in random.permutation(len(groups)):
             yield make_batch(groups[index])
+
+    def _cut_anew(self, pairs: list[EncodedPair], random: np.random.Generator) -> list[EncodedPair]:
+        """Return the pairs of an epoch with some of their sides in other pieces; those that become too long stay as they are."""
+        if self._sampling is None:
+            return pairs
+        seed_sampling(int(random.integers(2**31)))
+        smoothing, share = self._sampling.smoothing, self._sampling.share
+        cut = []
+        for pair, (source, target) in zip(pairs, random.random((len(pairs), 2)) < share, strict=True):
+            other = EncodedPair(
+                [*self.tokenizers.source.sample(pair.source, smoothing), EOS] if source else pair.source,
+                [*self.tokenizers.target.sample(pair.target, smoothing), EOS] if target else pair.target,
+            )
+            cut += fit_for_training([other], self._limits.max_length) or [pair]
+        return cut
 
     def validation_batches(self) -> Iterator[Batch]:
         """Yield the held-back pairs in their own order, 64 a batch."""
