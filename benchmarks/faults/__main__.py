@@ -16,7 +16,7 @@ import typer
 
 from benchmarks.documents import write_into
 from benchmarks.environment import describe
-from benchmarks.faults.calls import sound_requests
+from benchmarks.faults.calls import SHIPPED, sound_requests
 from benchmarks.faults.cancelling import cancelling
 from benchmarks.faults.hostile import Sizes, hostile
 from benchmarks.faults.killing import killing
@@ -24,12 +24,12 @@ from benchmarks.faults.mutated import mutated
 from benchmarks.faults.outcome import Outcome
 from benchmarks.faults.overload import overload
 from benchmarks.faults.servers import watched
-from benchmarks.faults.soak import ENGLISH, soak
+from benchmarks.faults.soak import soak
 from benchmarks.faults.stopping import stopping
 from benchmarks.faults.troubled import troubled
 from benchmarks.faults.watched import Setup
 
-SHIPPED: Final = Path(__file__).parents[2] / "models"
+MODELS: Final = Path(__file__).parents[2] / "models"
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Row:
 
 
 def _shipped() -> Setup:
-    return Setup(str(SHIPPED), prefer=["translation-en-de"])
+    return Setup(str(MODELS), prefer=["translation-en-de"])
 
 
 async def _mutated(count: float) -> Outcome:
@@ -58,12 +58,12 @@ async def _mutated(count: float) -> Outcome:
 
 async def _mutated_shipped(count: float) -> Outcome:
     with watched(_shipped()) as server:
-        return await mutated(server, round(count), seed=1, texts=ENGLISH)
+        return await mutated(server, round(count), seed=1, subject=SHIPPED)
 
 
 async def _overload(seconds: float) -> Outcome:
     with watched(_shipped()) as server:
-        sound = next(sound for sound in sound_requests(ENGLISH) if sound.rpc == "TranslationService/TranslateText")
+        sound = next(sound for sound in sound_requests(SHIPPED) if sound.rpc == "TranslationService/TranslateText")
         return await overload(server, sound, seconds=seconds, peak_s=max(4, seconds / 6), clients=64)
 
 

@@ -1,6 +1,7 @@
 """Calls as bytes, of every method: sound requests, how a call ended, and what of an answer must never change."""
 
 import io
+import struct
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,13 +29,39 @@ from beamstep.requests import (
 from beamstep.v1 import captioning_pb2, model_pb2, pointing_pb2, translation_pb2
 from beamstep.v1.decoding_pb2 import DecodingOptions, Sampling
 from beamstep.v1.pointing_pb2 import REPAIR_FIX, REPAIR_NONE
+from serving.kserve.v2 import grpc_inference_pb2 as kserve_pb2
 
 PACKAGE: Final = "/beamstep.v1."
+KSERVE: Final = "inference.GRPCInferenceService/"
 SQUARE: Final = ((0.0, 0.0), (2.0, 0.0), (2.0, 2.0), (0.0, 2.0))
 KITE: Final = ((0.0, 0.0), (3.0, 1.0), (4.0, 4.0), (1.0, 3.0), (0.5, 2.0))
-SENTENCES: Final = ("ein hund läuft", "eine frau fährt", "zwei kinder", "ein mann steht")
 OWN_LOCAL_POOL: Final = ("grpc.use_local_subchannel_pool", 1)
 """Gives a channel a connection of its own; gRPC shares one among channels to the same server otherwise."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a server has, and four texts that it can translate."""
+
+    texts: tuple[str, str, str, str]
+    translation: str
+    captioning: str
+    hull: str
+
+
+SENTENCES: Final = ("ein hund läuft", "eine frau fährt", "zwei kinder", "ein mann steht")
+PLANNED: Final = Subject(SENTENCES, "translation", "captioning", "convex_hull")
+SHIPPED: Final = Subject(
+    (
+        "A dog runs through the grass.",
+        "A woman rides a bike.",
+        "Two children play in the snow.",
+        "A man is standing in front of a house and looks at the street.",
+    ),
+    "translation-en-de",
+    "captioning-en",
+    "hull",
+)
 
 
 @dataclass(frozen=True)
@@ -42,7 +69,7 @@ class Sound:
     """A request that a sound server answers.
 
     Attributes:
-        rpc: service and method, such as "TranslationService/TranslateText".
+        rpc: service and method, such as "TranslationService/TranslateText"; of other packages than ours with the package.
         request: the message.
         response: the type of an answer's messages.
     """
@@ -54,7 +81,7 @@ class Sound:
     @property
     def path(self) -> str:
         """Return the method as gRPC names it."""
-        return PACKAGE + self.rpc
+        return f"/{self.rpc}" if self.rpc.startswith(KSERVE) else PACKAGE + self.rpc
 
     @property
     def streams(self) -> bool:
@@ -79,6 +106,8 @@ class Sound:
             text = best.text if self.rpc.startswith("Translation") else best.caption
             if "".join(part.committed_text for part in parts) != text:
                 raise ValueError("a stream whose parts do not make up its answer")
+        if self.rpc.endswith("/ModelStatistics"):
+            return b""
         if "timings" in answer.DESCRIPTOR.fields_by_name:
             answer.ClearField("timings")
         return bytes(answer.SerializeToString(deterministic=True))
@@ -131,9 +160,10 @@ def picture(kind: str, size: tuple[int, int] = (40, 30)) -> bytes:
     return buffer.getvalue()
 
 
-def sound_requests(texts: Sequence[str] = SENTENCES) -> list[Sound]:
+def sound_requests(subject: Subject = PLANNED) -> list[Sound]:
     """Return requests of every method, with options of every kind among them."""
     made: list[Sound] = []
+    texts = subject.texts
 
     def add(rpc: str, request: Message, response: type[Message]) -> None:
         made.append(Sound(rpc, request, response))
@@ -197,4 +227,31 @@ def sound_requests(texts: Sequence[str] = SENTENCES) -> list[Sound]:
         add("PointingService/ScoreTarget", scoring, pointing_pb2.PointingServiceScoreTargetResponse)
     add("ModelService/ListModels", model_pb2.ListModelsRequest(), model_pb2.ListModelsResponse)
     add("ModelService/GetModel", model_pb2.GetModelRequest(name="tour"), model_pb2.GetModelResponse)
+    return [*made, *_kserve_requests(subject)]
+
+
+def _kserve_requests(subject: Subject) -> list[Sound]:
+    """Return requests in the protocol of KServe."""
+    texts = kserve_pb2.ModelInferRequest(model_name=subject.translation, id="a")
+    texts.parameters["beam_size"].int64_param = 3
+    texts.inputs.add(name="text", datatype="BYTES", shape=[2]).contents.bytes_contents.extend(
+        text.encode() for text in subject.texts[:2]
+    )
+    texts.outputs.add(name="text")
+    images = kserve_pb2.ModelInferRequest(model_name=subject.captioning)
+    images.inputs.add(name="image", datatype="BYTES", shape=[1, 1])
+    images.raw_input_contents.append(struct.pack("<I", len(picture("PNG"))) + picture("PNG"))
+    sets = kserve_pb2.ModelInferRequest(model_name=subject.hull)
+    sets.inputs.add(name="points", datatype="FP64", shape=[2, 4, 2])
+    sets.inputs.add(name="point_counts", datatype="INT32", shape=[2])
+    sets.raw_input_contents.append(struct.pack("<16d", *(value for point in SQUARE * 2 for value in point)))
+    sets.raw_input_contents.append(struct.pack("<2i", 4, 3))
+    made = [Sound(f"{KSERVE}ModelInfer", request, kserve_pb2.ModelInferResponse) for request in (texts, images, sets)]
+    made.append(Sound(f"{KSERVE}ServerReady", kserve_pb2.ServerReadyRequest(), kserve_pb2.ServerReadyResponse))
+    for rpc in ("ModelReady", "ModelMetadata", "ModelConfig", "ModelStatistics"):
+        request, response = getattr(kserve_pb2, f"{rpc}Request"), getattr(kserve_pb2, f"{rpc}Response")
+        made.append(Sound(KSERVE + rpc, request(name=subject.hull), response))
+    made.append(
+        Sound(f"{KSERVE}RepositoryIndex", kserve_pb2.RepositoryIndexRequest(), kserve_pb2.RepositoryIndexResponse)
+    )
     return made

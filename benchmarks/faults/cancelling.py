@@ -22,8 +22,9 @@ LONGEST_S: Final = 0.5
 """Those who give up do so within this time."""
 RECONNECTING: Final = 0.02
 """The share of calls after which a connection is closed and another one opened, so that connections come and go, too."""
-POOL_THREADS: Final = 8
-"""By how many threads gRPC's own pool may differ from one look to the next; it grows and shrinks as it likes."""
+POOLS: Final = {"threads of Python": 2, "threads of the process": 8}
+"""By how many threads a look may differ from the one before: two that decode images begin when they are first needed, and gRPC's
+own pool grows and shrinks as it likes."""
 
 
 @dataclass
@@ -156,6 +157,5 @@ def _no_more(before: Look, after: Look) -> bool:
 
 def _leaks(before: Look, after: Look) -> list[str]:
     """Say what the server holds more of than it did."""
-    free = {"threads of the process": POOL_THREADS}
-    leaks = [f"{new - old} {name} leaked" for name, old, new in _held(before, after) if new > old + free.get(name, 0)]
+    leaks = [f"{new - old} {name} leaked" for name, old, new in _held(before, after) if new > old + POOLS.get(name, 0)]
     return leaks if _is_idle(after) else [*leaks, "requests were left in the engine"]

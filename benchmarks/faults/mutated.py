@@ -9,7 +9,7 @@ from typing import Final
 import grpc
 from grpc import StatusCode
 
-from benchmarks.faults.calls import Ended, Sound, ask, call, sound_requests
+from benchmarks.faults.calls import PLANNED, Ended, Sound, Subject, ask, call, sound_requests
 from benchmarks.faults.mutations import Mutated, Mutator
 from benchmarks.faults.outcome import Outcome
 from benchmarks.faults.servers import WatchedProcess
@@ -42,7 +42,7 @@ class Seen:
 
 
 async def mutated(
-    server: WatchedProcess, count: int, *, seed: int = 0, texts: Sequence[str] | None = None, clients: int = CLIENTS
+    server: WatchedProcess, count: int, *, seed: int = 0, subject: Subject = PLANNED, clients: int = CLIENTS
 ) -> Outcome:
     """Send `count` mutated requests of all methods, and a sound one of each at the end.
 
@@ -50,10 +50,10 @@ async def mutated(
         server: where to.
         count: how many.
         seed: the same one makes the same requests.
-        texts: four sentences that the translation model takes; None leaves those of the planned models.
+        subject: what the server has.
         clients: calls at a time.
     """
-    sounds = sound_requests() if texts is None else sound_requests(texts)
+    sounds = sound_requests(subject)
     mutator = Mutator(sounds, seed)
     seen = Seen()
     async with grpc.aio.insecure_channel(server.address) as channel:

@@ -110,7 +110,7 @@ class Mutator:
 
     def _repeat(self, request: Message) -> None:
         """Give a repeated field many values, or none."""
-        fields = [field for field in request.DESCRIPTOR.fields if field.is_repeated]
+        fields = [field for field in request.DESCRIPTOR.fields if field.is_repeated and not _is_map(field)]
         if not fields:
             return
         field = self._random.choice(fields)
@@ -135,6 +135,9 @@ class Mutator:
                 at = getattr(at, field.name)
                 continue
             values = getattr(at, field.name)
+            if _is_map(field):
+                at = values[self._random.choice(("beam_size", "seed", "sampling", "repair", "priority", "x" * 300))]
+                continue
             at = self._random.choice(values) if len(values) and self._random.random() < 0.8 else values.add()
 
     def _set(self, at: Any, field: FieldDescriptor | None) -> None:
@@ -152,6 +155,10 @@ class Mutator:
                 values = (True, False)
             case FieldDescriptor.TYPE_INT64:
                 values = LONG
+            case FieldDescriptor.TYPE_UINT64:
+                values = [value % 2**64 for value in LONG]
+            case FieldDescriptor.TYPE_UINT32:
+                values = [value % 2**32 for value in WHOLE]
             case _:
                 values = WHOLE
         if field.is_repeated:
@@ -215,6 +222,10 @@ class Mutator:
         """Put bytes that no text has in the place of others."""
         at = self._place(data)
         return data[:at] + b"\xc3\x28\xff\xfe"[: self._random.randint(1, 4)] + data[at + 4 :]
+
+
+def _is_map(field: Any) -> bool:
+    return bool(field.message_type is not None and field.message_type.GetOptions().map_entry)
 
 
 def _set(message: Any, name: str, value: Any) -> None:

@@ -10,18 +10,11 @@ from typing import Final
 import grpc
 from grpc import StatusCode
 
-from benchmarks.faults.calls import Sound, ask, sound_requests
+from benchmarks.faults.calls import SHIPPED, Sound, Subject, ask, sound_requests
 from benchmarks.faults.outcome import Outcome, percentile
 from benchmarks.faults.servers import WatchedProcess
 from benchmarks.memory_growth import TARGET_PERCENT
 
-ENGLISH: Final = (
-    "A dog runs through the grass.",
-    "A woman rides a bike.",
-    "Two children play in the snow.",
-    "A man is standing in front of a house and looks at the street.",
-)
-"""Texts for the shipped bundles."""
 TIMEOUT_S: Final = 60.0
 WARM_UP: Final = 0.15
 """The share of the time after which memory counts."""
@@ -41,7 +34,7 @@ class Seen:
 
 
 async def soak(
-    server: WatchedProcess, *, seconds: float, clients: int = 4, texts: Sequence[str] = ENGLISH, seed: int = 0
+    server: WatchedProcess, *, seconds: float, clients: int = 4, subject: Subject = SHIPPED, seed: int = 0
 ) -> Outcome:
     """Keep calls of all kinds running for a time.
 
@@ -49,10 +42,10 @@ async def soak(
         server: where to.
         seconds: how long, warm-up included.
         clients: calls at a time.
-        texts: four that the translation model takes.
+        subject: what the server has.
         seed: of the order.
     """
-    sounds = sound_requests(texts)
+    sounds = sound_requests(subject)
     seen = Seen()
     memory: list[float] = []
     began = time.monotonic()
