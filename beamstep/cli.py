@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 HANDED_OVER: Final = {
     "serve": "Serve bundles over gRPC.",
+    "token": "Make, list and revoke API tokens of a server.",
     "train": "Train a model from a recipe.",
     "export": "Turn a training run into a bundle.",
     "evaluate": "Measure a bundle's quality by serving it.",
@@ -35,7 +36,13 @@ HANDED_OVER: Final = {
     "verify": "Check a bundle's answers on this machine.",
     "bench": "Measure a server's latency and throughput.",
 }
-EXTRAS: Final = {"serve": "cpu", "evaluate": "cpu,evaluate", "verify": "cpu,evaluate", "distil": "cpu,evaluate"}
+EXTRAS: Final = {
+    "serve": "cpu",
+    "token": "cpu",
+    "evaluate": "cpu,evaluate",
+    "verify": "cpu,evaluate",
+    "distil": "cpu,evaluate",
+}
 """What to install for a command whose packages are missing; `train` for the others."""
 OURS: Final = ("beamstep", "serving", "training", "export", "benchmarks")
 

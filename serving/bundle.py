@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -33,6 +34,11 @@ class Bundle:
     def path(self, spec: GraphSpec | FileSpec) -> Path:
         """Return where a file of this bundle lies."""
         return self.folder / spec.file
+
+    @cached_property
+    def identity(self) -> str:
+        """Return a hash of the manifest, which has one of every file: another content under the same name has another."""
+        return hashlib.sha256(self.manifest_json.encode(errors="surrogatepass")).hexdigest()
 
     @property
     def key(self) -> str:

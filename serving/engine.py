@@ -14,18 +14,21 @@ Whatever a model raises fails the requests that were in that call, and those alo
 import itertools
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final, Self
 
+from serving.caches.memory import MemoryCache
+from serving.claim import Claim, Priority
 from serving.decoding.constraints import Constraint
 from serving.decoding.options import DecodingOptions
 from serving.decoding.step import Model
 from serving.errors import Draining, Expired, Overloaded, UnknownModel
 from serving.lane import Counters, Lane
 from serving.request import Deliver, Inputs, OnProgress, Request, Ticket
-from serving.scheduler import Claim, Limits
+from serving.scheduler import Limits
 
 MOST_MADE: Final = 16
 """How many models that were made for requests, such as ensembles, there are at a time."""
@@ -49,17 +52,20 @@ class Engine:
         limits: Limits | Mapping[str, Limits] | None = None,
         clock: Callable[[], float] = time.monotonic,
         deliver: Deliver = lambda hand_over: hand_over(),
+        memory_cache: MemoryCache | None = None,
     ) -> None:
         """Make an engine that is not running yet.
 
         Args:
             models: by key; nobody else may call them from now on.
-            limits: one for every model, or by key; None takes the defaults of `Limits`.
+            limits: one for every model, or by key, "" standing for all others; None takes the defaults of `Limits`.
             clock: seconds; deadlines are told in it.
             deliver: calls the function it is given, at once or on another thread, which answers all requests that were over in one
                 turn; an event loop's call_soon_threadsafe wakes the loop once instead of once an answer.
+            memory_cache: sources that were encoded before; None keeps none.
         """
         self._deliver = deliver
+        self._memory_cache = memory_cache
         self._limits = Limits() if limits is None else limits
         self._clock = clock
         self._numbers = itertools.count()
@@ -69,10 +75,7 @@ class Engine:
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self.counters = Counters()
         self.models: Final = dict(models)
-        self._lanes = {
-            key: self._lane(model, limits if limits is None or isinstance(limits, Limits) else limits[key])
-            for key, model in models.items()
-        }
+        self._lanes = {key: self._lane(model, self._limits_of(key)) for key, model in models.items()}
 
     # ---- from any thread
 
@@ -121,6 +124,8 @@ class Engine:
         source_length: int = 0,
         on_progress: OnProgress | None = None,
         make: Callable[[], Model] | None = None,
+        client: str = "",
+        priority: Priority = Priority.NORMAL,
     ) -> Ticket:
         """Queue one request; never waits.
 
@@ -135,10 +140,13 @@ class Engine:
             on_progress: told after every step how far the search has come.
             make: makes the model where there is none of this key yet, of models that are there: an ensemble. It works under the
                 same limits as `models` by default, and may be forgotten when nobody uses it.
+            client: who asks; those that wait share the model by it.
+            priority: how urgent it is.
 
         Raises:
             UnknownModel, InvalidRequest (a beam wider than the batch), Draining (not running),
-            Overloaded (the queue is full, or as many models as may be were made for others),
+            Overloaded (the queue is full, or as many models as may be were made for others; later also where the request has to
+            leave a full queue for a client with fewer in it),
             Expired (the deadline cannot be met, by the quickest work of late).
         """
         if model not in self._lanes and make is None:
@@ -154,22 +162,49 @@ class Engine:
                 lane = self._make_lane(model, make)
             number = next(self._numbers)
             self._check_deadline(lane, request, deadline, return_best=return_best)
-            try:
-                lane.scheduler.submit(number, Claim(options.beam_size, deadline, return_best, source_length))
-            except Overloaded as error:
-                self.counters.refused += 1
-                raise Overloaded(str(error), lane.pace.retry_after_s(len(lane.scheduler.waiting))) from None
+            claim = Claim(options.beam_size, deadline, return_best, source_length, client, priority)
+            with self._refusing(lane):
+                displaced = lane.scheduler.submit(number, claim)
+            leaver = None if displaced is None else lane.requests[displaced]
+            retry_s = lane.pace.retry_after_s(len(lane.scheduler.waiting))
             lane.requests[number] = request
             self.counters.submitted += 1
             self._condition.notify()
+        if leaver is not None:
+            leaver.reject(Overloaded("the queue is full and others have fewer requests in it; retry later", retry_s))
         request.future.add_done_callback(lambda future: self._withdraw(lane, number) if future.cancelled() else None)
         return Ticket(request.future)
+
+    def check_room(self, model: str, client: str = "", priority: Priority = Priority.NORMAL) -> None:
+        """Refuse a request that `submit` would refuse for a full queue, before anybody prepares it.
+
+        Raises:
+            Overloaded: see `submit`.
+        """
+        lane = self._lanes.get(model)
+        if lane is not None:
+            with self._condition, self._refusing(lane):
+                lane.scheduler.check_room(client, priority)
 
     def load(self, model: str) -> Load:
         """Return what a model is busy with."""
         lane = self._lanes[model]
         with self._condition:
             return Load(len(lane.scheduler.waiting), len(lane.scheduler.running), lane.scheduler.rows)
+
+    @contextmanager
+    def _refusing(self, lane: Lane) -> Iterator[None]:
+        """Count a refusal, and say when there may be room."""
+        try:
+            yield
+        except Overloaded as error:
+            self.counters.refused += 1
+            raise Overloaded(str(error), lane.pace.retry_after_s(len(lane.scheduler.waiting))) from None
+
+    def _limits_of(self, key: str) -> Limits:
+        if isinstance(self._limits, Limits):
+            return self._limits
+        return self._limits.get(key) or self._limits.get("") or Limits()
 
     def _check_deadline(self, lane: Lane, request: Request, deadline: float | None, *, return_best: bool) -> None:
         """Refuse a request that cannot be answered in time even if it were alone and greedy."""
@@ -189,14 +224,15 @@ class Engine:
                 f"the deadline is in {1000 * left:.1f} ms, and the quickest answer takes {1000 * needed:.1f} ms here"
             )
 
-    def _lane(self, model: Model, limits: Limits | None) -> Lane:
+    def _lane(self, model: Model, limits: Limits) -> Lane:
         return Lane(
             model,
-            limits or Limits(),
+            limits,
             clock=self._clock,
             lock=self._condition,
             counters=self.counters,
             deliver=self._deliver,
+            cache=None if self._memory_cache is None else self._memory_cache.of_model(),
         )
 
     def _make_lane(self, key: str, make: Callable[[], Model]) -> Lane:
@@ -212,10 +248,9 @@ class Engine:
             self.counters.refused += 1
             retry_s = min(self._lanes[other].pace.retry_after_s(1) for other in made)
             raise Overloaded(f"{len(made)} other ensembles are at work; retry later", retry_s)
-        limits = self._limits if isinstance(self._limits, Limits) else None
         # A new dictionary, for the engine's thread may be going through the old one.
         self._lanes = {other: lane for other, lane in self._lanes.items() if other not in idle}
-        self._lanes[key] = self._lane(make(), limits)
+        self._lanes[key] = self._lane(make(), self._limits_of(key))
         return self._lanes[key]
 
     def _withdraw(self, lane: Lane, number: int) -> None:

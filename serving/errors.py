@@ -15,6 +15,14 @@ class InvalidRequest(BeamstepError):  # noqa: N818 - named by what it is, STYLE.
         self.allowed = allowed
 
 
+class Unauthenticated(BeamstepError):  # noqa: N818
+    """The caller must show who it is: no token came with the call, or none that is good."""
+
+
+class Forbidden(BeamstepError):  # noqa: N818
+    """The caller is known and may not do this; the operator may allow it."""
+
+
 class UnknownModel(BeamstepError):  # noqa: N818
     """The caller named a model that is not loaded."""
 

@@ -7,12 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from serving.caches.memory import ModelMemoryCache
 from serving.decoding.request import Finished
-from serving.decoding.step import Model
+from serving.decoding.step import Encoded, Model
 from serving.errors import BeamstepError, Expired, ModelFault
 from serving.groups import Groups, length_class
 from serving.pace import Pace
-from serving.request import Decoded, Deliver, Request
+from serving.request import CacheHit, Decoded, Deliver, Request
 from serving.running import Admission, RunningBatch
 from serving.scheduler import Leavers, Limits, Scheduler
 
@@ -29,7 +30,7 @@ ANSWER_EACH_S: Final = 0.002
 class Counters:
     """What the engine did since it was made; written by it alone, free for anyone to read.
 
-    Every request that was submitted ends in exactly one of finished, cancelled, expired and failed.
+    Every request that was submitted ends in exactly one of finished, cancelled, expired, displaced and failed.
 
     Attributes:
         submitted: taken into a queue.
@@ -39,6 +40,7 @@ class Counters:
         returned_early: those of them that were answered with their best so far when their deadline came.
         cancelled: withdrawn by the caller, waiting or running.
         expired: overtaken by their deadline, waiting or running.
+        displaced: had to leave a full queue for others, see `FairQueue.displaced_by`.
         failed: by a fault of the model, or the end of the engine.
         evicted_rows: rows that were in a batch when their request was cancelled or expired.
         encoder_runs: of all models.
@@ -53,6 +55,7 @@ class Counters:
     returned_early: int = 0
     cancelled: int = 0
     expired: int = 0
+    displaced: int = 0
     failed: int = 0
     evicted_rows: int = 0
     encoder_runs: int = 0
@@ -75,7 +78,9 @@ class Lane:
         lock: threading.Condition,
         counters: Counters,
         deliver: Deliver,
+        cache: ModelMemoryCache | None = None,
     ) -> None:
+        self._cache = cache
         self.scheduler = Scheduler(limits)
         self.requests: dict[int, Request] = {}
         self.pace = Pace()
@@ -93,7 +98,8 @@ class Lane:
             self._turn()
         except Exception as error:
             with self._lock:
-                begun = [number for number in self.requests if number not in self.scheduler.waiting]
+                elsewhere = {*self.scheduler.waiting, *self.scheduler.displaced}
+                begun = [number for number in self.requests if number not in elsewhere]
             logger.exception("a turn failed; its %d requests fail, the engine goes on", len(begun))
             self._groups.clear()
             self.fail(begun, ModelFault, f"the decoder step failed: {error!r}")
@@ -140,7 +146,22 @@ class Lane:
         for number in numbers:
             alike.setdefault(length_class(self.requests[number].source_length), []).append(number)
         for some in alike.values():
-            self._encode(some)
+            missing = some if self._cache is None else [number for number in some if not self._remember(number)]
+            if missing:
+                self._encode(missing)
+
+    def _remember(self, number: int) -> bool:
+        """Let a request join whose source was encoded before; say whether it was."""
+        assert self._cache is not None
+        request = self.requests[number]
+        request.memory_key = self._cache.key(request.inputs)
+        encoded = self._cache.get(request.memory_key)
+        if encoded is None:
+            return False
+        now = self._clock()
+        request.cache_hit = CacheHit.MEMORY
+        self._join([number], encoded, now, now)
+        return True
 
     def _encode(self, numbers: Sequence[int]) -> None:
         requests = [self.requests[number] for number in numbers]
@@ -154,6 +175,13 @@ class Lane:
             return
         ended = self._clock()
         self.pace.encoded(ended - began)
+        if self._cache is not None:
+            self._cache.put([request.memory_key for request in requests], encoded)
+        self._join(numbers, encoded, began, ended)
+
+    def _join(self, numbers: Sequence[int], encoded: Encoded, began: float, ended: float) -> None:
+        """Let requests of sources of like length take part from the next step on; `encoded` has theirs in the same order."""
+        requests = [self.requests[number] for number in numbers]
         special = requests[0].options.special
         group = self._groups.home(requests[0].source_length, lambda: RunningBatch(self._model, special))
         joining = []
@@ -219,6 +247,9 @@ class Lane:
         for number in leavers.withdrawn:  # their futures are cancelled already
             self._forget(number)
             self._counters.cancelled += 1
+        for number in leavers.displaced:  # they have been told already
+            self._forget(number)
+            self._counters.displaced += 1
         for number in leavers.expired:
             self._expire(number)
         self._counters.evicted_rows += rows - self._groups.row_count if leaving else 0

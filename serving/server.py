@@ -27,17 +27,24 @@ from beamstep.v1 import (
     translation_pb2,
     translation_pb2_grpc,
 )
+from serving.access.access import Access
 from serving.bundle import Bundle, find_bundles, load_bundle
+from serving.caches.answers import AnswerCache
+from serving.caches.memory import MemoryCache
 from serving.calls.interceptor import CallInterceptor, Observer
 from serving.config import SERVICE_TASKS, ServerConfig
 from serving.decoding.step import Model
 from serving.engine import Engine
 from serving.errors import BadConfiguration
+from serving.http.application import Metrics
+from serving.http.port import HttpPort
+from serving.http.readiness import Probes
 from serving.kserve.statistics import Statistics
 from serving.kserve.v2 import grpc_inference_pb2, grpc_inference_pb2_grpc
 from serving.registry import Registry
 from serving.request import Deliver
 from serving.runtime.config import SessionConfig
+from serving.scheduler import Limits
 from serving.servicers.backend import Backend
 from serving.servicers.captioning import CaptioningServicer
 from serving.servicers.kserve import KserveServicer, typed_answers
@@ -78,7 +85,10 @@ class Server:
 
     Attributes:
         port: where it listens, once it is started.
+        http: the HTTP port; None without one.
         engine: None until the models are loaded.
+        answer_cache: answers that are kept; None where none are.
+        memory_cache: encoded sources that are kept; None where none are.
     """
 
     def __init__(self, config: ServerConfig, open_model: OpenModel = OnnxModel) -> None:
@@ -91,21 +101,29 @@ class Server:
         Raises:
             BadBundle: a bundle is damaged, or there is none.
             BadConfiguration: there is no bundle for a service that was asked for, or of a preferred name, or a model may be
-                asked for wider beams than a batch has rows.
+                asked for wider beams than a batch has rows; or a file of certificates or tokens is wrong.
         """
         self._config = config
         self._open_model = open_model
         bundles = [load_bundle(folder) for folder in find_bundles(config.models)]
         self._bundles, self._services = _choose(bundles, config.services, config.models)
-        _check_beams(self._bundles, config.limits.batch_rows)
+        config.load.check_names([bundle.manifest.name for bundle in self._bundles])
+        _check_beams(self._bundles, self._limits_of)
         self._registry = Registry(self._bundles, config.preferred)
-        self._backend = Backend(self._registry)
+        load = config.load
+        self.answer_cache = AnswerCache(load.answer_cache_bytes) if load.answer_cache_bytes else None
+        self.memory_cache = MemoryCache(load.memory_cache_bytes) if load.memory_cache_bytes else None
+        self._backend = Backend(self._registry, load.share_by, self.answer_cache)
+        self._access = Access(config.access)
         self._health = health.aio.HealthServicer()
         self._image_threads = ThreadPoolExecutor(config.image_threads, thread_name_prefix="images")
         self._observers: list[Observer] = []
+        self._metrics: Metrics | None = None
+        self._state = "loading"
         self._server: grpc.aio.Server | None = None
         self.engine: Engine | None = None
         self.port = config.port
+        self.http: HttpPort | None = None
 
     async def start(self) -> None:
         """Open the port. Health answers NOT_SERVING and calls UNAVAILABLE until the models are loaded.
@@ -115,7 +133,7 @@ class Server:
         """
         config = self._config
         server = grpc.aio.server(
-            interceptors=[CallInterceptor(self._observers), StatusInterceptor()],
+            interceptors=[CallInterceptor(self._observers), *self._access.interceptors, StatusInterceptor()],
             options=[
                 ("grpc.max_receive_message_length", config.message_bytes),
                 ("grpc.so_reuseport", int(config.shares_port)),  # otherwise a second server on this port shall fail
@@ -123,20 +141,28 @@ class Server:
         )
         await self._add_services(server)
         try:
-            self.port = server.add_insecure_port(f"{config.host}:{config.port}")
+            self.port = self._access.open_port(server, config.host, config.port)
         except RuntimeError as error:
             raise BadConfiguration(f"port: cannot listen on {config.host}:{config.port}: {error}") from None
+        http = self._make_http()
+        if http is not None:
+            server.add_insecure_port(http.address)
         self._server = server
         await server.start()
+        if http is not None:
+            await http.start()
 
     async def load(self) -> None:
         """Load and warm up every model beside the event loop, then serve."""
         models = await asyncio.to_thread(self._open_models)
-        self.engine = Engine(models, self._config.limits, deliver=_deliver_on(asyncio.get_running_loop()))
+        limits_by_key = {"": self._config.limits} | {bundle.key: self._limits_of(bundle) for bundle in self._bundles}
+        deliver = _deliver_on(asyncio.get_running_loop())
+        self.engine = Engine(models, limits_by_key, deliver=deliver, memory_cache=self.memory_cache)
         self.engine.start()
         self._backend.attach(self.engine)
         for name in self._health_names:
             await self._health.set(name, SERVING)
+        self._state = "serving"
         limits, message_mib = self._config.limits, self._config.message_bytes / 2**20
         logger.info(
             "for each model up to %d rows and %d waiting requests; messages up to %g MiB",
@@ -150,10 +176,13 @@ class Server:
 
         A second call cuts the first one's grace short.
         """
+        self._state = "stopping"
         self._backend.detach()
         await self._health.enter_graceful_shutdown()
         if self._server is not None:
             await self._server.stop(grace_s)
+        if self.http is not None:
+            await self.http.stop()
         if self.engine is not None:
             await asyncio.to_thread(self.engine.stop)
         self._image_threads.shutdown(wait=False, cancel_futures=True)
@@ -162,6 +191,31 @@ class Server:
     def _health_names(self) -> list[str]:
         kserve = [KSERVE_NAME] if self._config.kserve else []
         return ["", MODEL_SERVICE_NAME, *(SERVICE_NAMES[service] for service in self._services), *kserve]
+
+    def _make_http(self) -> HttpPort | None:
+        config = self._config
+        if config.http.port is None:
+            return None
+        self.http = HttpPort(
+            config.http.host or config.host,
+            config.http.port,
+            services=self._services,
+            message_bytes=config.message_bytes,
+            probes=Probes(self._alive, self._serving, lambda: self._state),
+            metrics=self._metrics,
+            shares_port=config.shares_port,
+        )
+        return self.http
+
+    def _alive(self) -> bool:
+        return self.engine is None or self.engine.running or self._state == "stopping"
+
+    async def _serving(self) -> dict[str, bool]:
+        """Say which services serve, by the names that operators know; "" is the server as a whole."""
+        names = {"": "", **{service: SERVICE_NAMES[service] for service in self._services}}
+        check: Any = self._health.Check  # it needs no context for names that it knows
+        asked = {name: health_pb2.HealthCheckRequest(service=full) for name, full in names.items()}
+        return {name: (await check(one, None)).status == SERVING for name, one in asked.items()}
 
     async def _add_services(self, server: grpc.aio.Server) -> None:
         backend, config = self._backend, self._config
@@ -174,7 +228,7 @@ class Server:
             translation = TranslationServicer(backend)
             translation_pb2_grpc.add_TranslationServiceServicer_to_server(translation, server)
         if "captioning" in self._services:
-            captioning = CaptioningServicer(backend, self._image_threads, waiting_requests)
+            captioning = CaptioningServicer(backend, self._image_threads, waiting_requests, config.images)
             captioning_pb2_grpc.add_CaptioningServiceServicer_to_server(captioning, server)
         if "pointing" in self._services:
             pointing = PointingServicer(backend)
@@ -192,16 +246,19 @@ class Server:
         names = [*self._health_names[1:], health.SERVICE_NAME, reflection.SERVICE_NAME]
         reflection.enable_server_reflection(names, server)
 
+    def _limits_of(self, bundle: Bundle) -> Limits:
+        return self._config.load.limits_of(bundle.manifest.name, self._config.limits)
+
     def _open_models(self) -> dict[str, Model]:
         models: dict[str, Model] = {}
-        limits = self._config.limits
-        session = replace(
-            self._config.session,
-            batch_rows=limits.batch_rows,
-            batch_sources=limits.batch_sources,
-            encode_sources=limits.encode_sources,
-        )
         for bundle in self._bundles:
+            limits = self._limits_of(bundle)
+            session = replace(
+                self._config.session,
+                batch_rows=limits.batch_rows,
+                batch_sources=limits.batch_sources,
+                encode_sources=limits.encode_sources,
+            )
             began = time.monotonic()
             model = self._open_model(bundle, session)
             model.warm_up()
@@ -301,9 +358,9 @@ def _choose(
     return [bundle for bundle in bundles if bundle.manifest.task in wanted], services
 
 
-def _check_beams(bundles: Sequence[Bundle], rows: int) -> None:
+def _check_beams(bundles: Sequence[Bundle], limits_of: Callable[[Bundle], Limits]) -> None:
     for bundle in bundles:
-        beam_size = bundle.manifest.limits.beam_size
+        beam_size, rows = bundle.manifest.limits.beam_size, limits_of(bundle).batch_rows
         if beam_size > rows:
             raise BadConfiguration(
                 f"max_rows: {rows}; allowed: from {beam_size}, the beam size that {bundle.key} allows"

@@ -147,7 +147,7 @@ def _held(before: Look, after: Look) -> list[tuple[str, int, int]]:
 
 def _is_idle(look: Look) -> bool:
     counters = look.counters
-    gone = counters["finished"] + counters["cancelled"] + counters["expired"] + counters["failed"]
+    gone = sum(counters[how] for how in ("finished", "cancelled", "expired", "displaced", "failed"))
     return look.requests == look.rows == 0 and counters["submitted"] == gone
 
 

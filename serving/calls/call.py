@@ -12,11 +12,13 @@ from typing import Final
 
 from grpc import StatusCode
 
-from serving.request import Decoded
+from serving.request import CacheHit, Decoded
 
 REQUEST_ID: Final = "x-request-id"
 """Metadata that names a call, sent back as it came; a new one is made where it is missing."""
 LONGEST_ID: Final = 128
+SECRETS: Final = frozenset({"authorization", "cookie"})
+"""Metadata that no log, metric or trace may hold."""
 
 
 @dataclass
@@ -25,7 +27,7 @@ class Call:
 
     Attributes:
         method: with a leading slash, such as "/beamstep.v1.TranslationService/TranslateText".
-        metadata: of the request, the last value of each key; binary values aside.
+        metadata: of the request, the last value of each key; binary values and `SECRETS` aside.
         peer: the address it came from, as gRPC writes it.
         began: when it came.
         request_id: the caller's, or made here.
@@ -56,6 +58,12 @@ class Call:
         """Return the full name of the service, such as "beamstep.v1.TranslationService"."""
         return self.method.strip("/").rpartition("/")[0]
 
+    @property
+    def cache_hit(self) -> CacheHit:
+        """Return the least that its answers have from a cache; NONE where there are none."""
+        every = {decoded.cache_hit for decoded in self.decoded} or {CacheHit.NONE}
+        return next(hit for hit in CacheHit if hit in every)
+
 
 CURRENT: Final[ContextVar[Call | None]] = ContextVar("call", default=None)
 """The call that the running coroutine works for; None outside of calls."""
@@ -66,6 +74,13 @@ def note_model(key: str, source_length: int) -> None:
     call = CURRENT.get()
     if call is not None:
         call.model, call.source_length = key, source_length
+
+
+def note_principal(name: str) -> None:
+    """Write down whose token the current call came with."""
+    call = CURRENT.get()
+    if call is not None:
+        call.principal = name
 
 
 def note_decoded(decoded: Decoded) -> None:

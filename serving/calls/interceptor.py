@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import grpc
 from grpc import StatusCode
 
-from serving.calls.call import CURRENT, LONGEST_ID, REQUEST_ID, Call
+from serving.calls.call import CURRENT, LONGEST_ID, REQUEST_ID, SECRETS, Call
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +52,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 request_deserializer=handler.request_deserializer,
                 response_serializer=handler.response_serializer,
             )
+        if handler.stream_unary is not None:  # a call that is refused before its message is read
+            return grpc.stream_unary_rpc_method_handler(self._answering(method, handler.stream_unary))
         if handler.unary_unary is None:
             return handler
         return grpc.unary_unary_rpc_method_handler(
@@ -112,7 +114,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
 def _call_of(method: str, context: Context) -> Call:
     given = context.invocation_metadata() or ()
-    metadata = {key: value for key, value in given if isinstance(value, str)}
+    metadata = {key: value for key, value in given if isinstance(value, str) and key not in SECRETS}
     call = Call(method, metadata, context.peer())
     request_id = metadata.get(REQUEST_ID, "")
     if 0 < len(request_id) <= LONGEST_ID and request_id.isprintable():

@@ -12,13 +12,17 @@ import grpc
 from google.protobuf.message import Message
 
 from beamstep.v1 import decoding_pb2
+from serving.caches.answers import AnswerCache
+from serving.caches.fingerprint import fingerprint
 from serving.calls.call import note_decoded, note_model
+from serving.calls.client import current_client
+from serving.claim import Priority
 from serving.decoding.request import Progress
 from serving.engine import Engine
 from serving.ensemble import Ensemble, Member, joint_inputs
 from serving.errors import Draining, InvalidRequest, UnknownModel
 from serving.registry import Registry
-from serving.request import Decoded, OnProgress, Ticket
+from serving.request import Decoded, Inputs, OnProgress, Ticket
 from serving.tasks.base import Plan, Source, Task
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -26,6 +30,12 @@ AnyTask = TypeVar("AnyTask", bound=Task)
 AnySource = TypeVar("AnySource", bound=Source)
 Result = TypeVar("Result")
 
+PRIORITIES: Final = {
+    decoding_pb2.PRIORITY_UNSPECIFIED: Priority.NORMAL,
+    decoding_pb2.PRIORITY_LOW: Priority.LOW,
+    decoding_pb2.PRIORITY_NORMAL: Priority.NORMAL,
+    decoding_pb2.PRIORITY_HIGH: Priority.HIGH,
+}
 MOST_MEMBERS: Final = 7
 JOIN: Final = " + "
 """Stands between the members of an ensemble in its key."""
@@ -84,12 +94,27 @@ class Asked(Generic[AnyTask, AnySource]):
         sources: the source as each of them reads it.
         plan: how to search.
         return_best: whether to answer with the best so far when the deadline comes.
+        priority: how urgent it is.
+        options: as the request has them; None where they are not known, and the answer is not cached.
     """
 
     models: Models[AnyTask]
     sources: Sequence[AnySource]
     plan: Plan
     return_best: bool = False
+    priority: Priority = Priority.NORMAL
+    options: decoding_pb2.DecodingOptions | None = None
+
+    @classmethod
+    def of(
+        cls, models: Models[AnyTask], sources: Sequence[AnySource], plan: Plan, request: NamesModel
+    ) -> "Asked[AnyTask, AnySource]":
+        """Put together what was made of a request, and what it says of its deadline and its urgency.
+
+        Raises:
+            InvalidRequest: see `returns_best` and `priority_of`.
+        """
+        return cls(models, sources, plan, returns_best(request), priority_of(request), request.options)
 
     @property
     def task(self) -> AnyTask:
@@ -107,6 +132,35 @@ class Asked(Generic[AnyTask, AnySource]):
         sampling = self.plan.options.sampling
         return None if sampling is None else sampling.seed
 
+    @property
+    def inputs(self) -> Inputs:
+        """Return what the encoder takes, or all encoders of an ensemble."""
+        every = [source.inputs for source in self.sources]
+        return every[0] if len(every) == 1 else joint_inputs(every)
+
+    @property
+    def fingerprint(self) -> bytes | None:
+        """Return a hash of all that the answer depends on; None where an equal request would get another answer.
+
+        What a search may not take depends on the source, which the inputs hold without rounding, and on the request's options.
+        """
+        if self.options is None or (
+            self.plan.options.sampling is not None and not self.options.sampling.HasField("seed")
+        ):
+            return None
+        asked = decoding_pb2.DecodingOptions()
+        asked.CopyFrom(self.options)
+        asked.ClearField("priority")
+        asked.ClearField("on_deadline")
+        who = [task.bundle.identity for task in self.models.tasks]
+        words: tuple[str | bytes, ...] = (
+            self.models.key,
+            *who,
+            repr(self.plan.options),
+            asked.SerializeToString(deterministic=True),
+        )
+        return fingerprint(words, self.inputs)
+
 
 class Backend:
     """Hands requests to the engine.
@@ -115,8 +169,17 @@ class Backend:
         registry: the bundles that are or will be loaded.
     """
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, share_by: str = "", answers: AnswerCache | None = None) -> None:
+        """Take requests from now on.
+
+        Args:
+            registry: the bundles that are or will be loaded.
+            share_by: the metadata that says whom a request is for, see `client_of`.
+            answers: those that are known already; None keeps none.
+        """
         self.registry = registry
+        self._share_by = share_by
+        self._answers = answers
         self._engine: Engine | None = None
         self._stopping = False
 
@@ -134,12 +197,20 @@ class Backend:
         self._stopping = True
 
     def models(self, kind: type[AnyTask], request: NamesModel) -> Models[AnyTask]:
-        """Find who is to answer a request.
+        """Find who is to answer a request, before anything is made of its payload.
 
         Raises:
             UnknownModel: no such model is loaded.
-            InvalidRequest: an ensemble's members cannot decode together, or a weight is out of range.
+            InvalidRequest: an ensemble's members cannot decode together, a weight is out of range, or a priority unknown.
+            Overloaded: the queue is full: no text need be cut, no image decoded and no points be looked at to say so. With a cache
+                of answers that comes later, since a full queue does not keep it from answering.
         """
+        models = self._find(kind, request)
+        if self._engine is not None and self._answers is None:
+            self._engine.check_room(models.key, current_client(self._share_by), priority_of(request))
+        return models
+
+    def _find(self, kind: type[AnyTask], request: NamesModel) -> Models[AnyTask]:
         first = self.registry.find(kind, request.model, request.model_version)
         options = request.options
         weights = [_weight("options.ensemble_weight", options, "ensemble_weight")]
@@ -181,22 +252,33 @@ class Backend:
         if engine is None:
             raise Draining("the server is loading its models; retry in a moment")
         note_model(asked.models.key, asked.source.length)
+        key = None if self._answers is None else asked.fingerprint
+        decoded = None if self._answers is None or key is None else self._answers.get(key)
+        if decoded is None:
+            decoded = await self._search(engine, asked, context, on_progress)
+            if self._answers is not None and key is not None:
+                self._answers.put(key, decoded)
+        note_decoded(decoded)
+        return decoded
+
+    async def _search(
+        self, engine: Engine, asked: Asked[AnyTask, AnySource], context: Context, on_progress: OnProgress | None
+    ) -> Decoded:
         remaining = context.time_remaining()
-        alone = len(asked.sources) == 1
         ticket = engine.submit(
             asked.models.key,
-            asked.source.inputs if alone else joint_inputs([source.inputs for source in asked.sources]),
+            asked.inputs,
             asked.plan.options,
             asked.plan.constraint,
             deadline=None if remaining is None else time.monotonic() + remaining,
             return_best=asked.return_best,
             source_length=asked.source.length,
             on_progress=on_progress,
-            make=None if alone else lambda: _ensemble(engine, asked.models),
+            make=None if len(asked.sources) == 1 else lambda: _ensemble(engine, asked.models),
+            client=current_client(self._share_by),
+            priority=asked.priority,
         )
-        decoded = await _answer(ticket)
-        note_decoded(decoded)
-        return decoded
+        return await _answer(ticket)
 
     async def decode_all(self, every: Sequence[Asked[AnyTask, AnySource]], context: Context) -> tuple[Decoded, ...]:
         """Search for several answers at once, as one request's symmetries do; when one fails, none goes on. See `decode`."""
@@ -283,6 +365,18 @@ def returns_best(request: NamesModel) -> bool:
         allowed = ", ".join(decoding_pb2.OnDeadline.keys()[1:])
         raise InvalidRequest("options.on_deadline", str(given), allowed)
     return given == decoding_pb2.ON_DEADLINE_RETURN_BEST
+
+
+def priority_of(request: NamesModel) -> Priority:
+    """Return how urgent a request is.
+
+    Raises:
+        InvalidRequest: its `priority` is no value of this version.
+    """
+    given = request.options.priority
+    if given not in PRIORITIES:
+        raise InvalidRequest("options.priority", str(given), ", ".join(decoding_pb2.Priority.keys()[1:]))
+    return PRIORITIES[given]
 
 
 def check_no_deadline_rule(request: NamesModel) -> None:

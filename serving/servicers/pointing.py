@@ -13,7 +13,7 @@ from beamstep.v1.pointing_pb2_grpc import PointingServiceServicer
 from serving.decoding.hypothesis import Hypothesis
 from serving.errors import InvalidRequest
 from serving.request import Decoded
-from serving.servicers.backend import Asked, Backend, Context, Models, check_no_deadline_rule, returns_best
+from serving.servicers.backend import Asked, Backend, Context, Models, check_no_deadline_rule
 from serving.servicers.messages import decoding_of, reference_of, requested_options, slowest, timings_of
 from serving.tasks import geometry
 from serving.tasks.options import RequestedOptions
@@ -129,7 +129,7 @@ class PointingServicer(PointingServiceServicer):
         (sources,) = _sources(models, request.points, SYMMETRIES[:1])
         target = models.first.target("point_indices", request.point_indices, sources[0])
         plan = models.first.plan_score(requested_options(request), sources[0], target)
-        asked = Asked(models, sources, plan)
+        asked = Asked.of(models, sources, plan, request)
         decoded = await self._backend.decode(asked, context)
         return pointing_pb2.PointingServiceScoreTargetResponse(
             decoding=decoding_of(asked.task, decoded.hypotheses[0]),
@@ -139,14 +139,14 @@ class PointingServicer(PointingServiceServicer):
 
     async def _search(self, kind: type[AnyPointing], request: Request, context: Context) -> Searched[AnyPointing]:
         models = self._backend.models(kind, request)
-        task, requested, return_best = models.first, requested_options(request), returns_best(request)
+        task, requested = models.first, requested_options(request)
         if request.repair not in REPAIRS:
             raise InvalidRequest("repair", str(request.repair), ", ".join(pointing_pb2.Repair.keys()[1:]))
         symmetries = task.symmetries(request.symmetries, requested)
         # What a triangulation's search asks of its points takes milliseconds to prepare.
         sources = await asyncio.to_thread(_sources, models, request.points, symmetries)
         plans = task.plans(requested, [of_models[0] for of_models in sources])
-        asked = [Asked(models, of_models, plan, return_best) for of_models, plan in zip(sources, plans, strict=True)]
+        asked = [Asked.of(models, of_models, plan, request) for of_models, plan in zip(sources, plans, strict=True)]
         decoded = await self._backend.decode_all(asked, context)
         return Searched(
             task,

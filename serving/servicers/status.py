@@ -15,13 +15,25 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc import StatusCode
 from grpc_status import rpc_status
 
-from serving.errors import BeamstepError, Draining, Expired, InvalidRequest, ModelFault, Overloaded, UnknownModel
+from serving.errors import (
+    BeamstepError,
+    Draining,
+    Expired,
+    Forbidden,
+    InvalidRequest,
+    ModelFault,
+    Overloaded,
+    Unauthenticated,
+    UnknownModel,
+)
 from serving.servicers.wire import find_fault
 
 logger = logging.getLogger(__name__)
 
 STATUS: Final[Mapping[type[BeamstepError], StatusCode]] = {
     InvalidRequest: StatusCode.INVALID_ARGUMENT,  # the caller must change the request
+    Unauthenticated: StatusCode.UNAUTHENTICATED,  # the caller must show a token
+    Forbidden: StatusCode.PERMISSION_DENIED,  # the caller's token must be allowed it
     UnknownModel: StatusCode.NOT_FOUND,  # the caller must name another model
     Overloaded: StatusCode.RESOURCE_EXHAUSTED,  # the queue is full: refused at once, retry later
     Draining: StatusCode.UNAVAILABLE,  # loading or shutting down: retry elsewhere
@@ -90,7 +102,7 @@ def _code_of(error: Exception) -> StatusCode | None:
 def _answering(method: str, handler: Handler) -> Handler:
     async def answer(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
         if isinstance(request, InvalidRequest):
-            return await _abort(context, request)
+            return await abort(context, request)
         try:
             return await handler(request, context)
         except grpc.aio.AbortError:
@@ -98,7 +110,7 @@ def _answering(method: str, handler: Handler) -> Handler:
         except Exception as error:
             if _code_of(error) is None:
                 logger.exception("%s failed", method)
-            return await _abort(context, error)
+            return await abort(context, error)
 
     return answer
 
@@ -106,7 +118,7 @@ def _answering(method: str, handler: Handler) -> Handler:
 def _streaming(method: str, handler: Callable[[Any, Any], AsyncGenerator[Any, None]]) -> Any:
     async def answer(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
         if isinstance(request, InvalidRequest):
-            await _abort(context, request)
+            await abort(context, request)
         try:
             async with aclosing(handler(request, context)) as messages:
                 async for message in messages:
@@ -116,12 +128,13 @@ def _streaming(method: str, handler: Callable[[Any, Any], AsyncGenerator[Any, No
         except Exception as error:
             if _code_of(error) is None:
                 logger.exception("%s failed", method)
-            await _abort(context, error)
+            await abort(context, error)
 
     return answer
 
 
-async def _abort(context: grpc.aio.ServicerContext[Any, Any], error: Exception) -> Never:
+async def abort(context: grpc.aio.ServicerContext[Any, Any], error: Exception) -> Never:
+    """End a call with the status of an error."""
     status = rpc_status.to_status(status_of(error))
     try:
         await context.abort(status.code, status.details, status.trailing_metadata)
