@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Final, TypeVar
 import typer
 from rich.console import Console
 
+from beamstep.admin_command import admin
 from beamstep.call_options import Connection, split_model, with_options
 from beamstep.failures import BAD_INPUT, OTHER, failure, failures
 from beamstep.pictures.file import Over, check_picture
@@ -53,6 +54,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+app.add_typer(admin, name="admin")
 
 PointsFile = Annotated[str, typer.Argument(metavar="FILE", help="CSV, or two numbers a line; - reads stdin.")]
 Svg = Annotated[Path | None, typer.Option(help="Draw the points and the best answer into this file.")]

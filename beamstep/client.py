@@ -13,6 +13,7 @@ from typing import Self, TypeVar
 
 import grpc
 
+from beamstep.admin import Admin
 from beamstep.async_client import AsyncClient
 from beamstep.channel import DEFAULT_ADDRESS, DEFAULT_RETRY, DEFAULT_TIMEOUT_S, Endpoint, RetryPolicy
 from beamstep.errors import ServiceError, error_of
@@ -35,6 +36,7 @@ from beamstep.requests import (
     triangulation_score_request,
 )
 from beamstep.v1 import captioning_pb2, model_pb2, pointing_pb2, translation_pb2
+from beamstep.v1.admin_pb2_grpc import AdminServiceStub
 from beamstep.v1.captioning_pb2_grpc import CaptioningServiceStub
 from beamstep.v1.decoding_pb2 import DecodingOptions
 from beamstep.v1.model_pb2_grpc import ModelServiceStub
@@ -259,6 +261,11 @@ class Client:
     def get_model(self, name: str, version: str = "") -> model_pb2.GetModelResponse:
         """Describe one model, by default its latest version."""
         return self._call(self._models.GetModel, model_pb2.GetModelRequest(name=name, version=version))
+
+    @property
+    def admin(self) -> Admin:
+        """Return the calls of AdminService, which a server offers only when it is told to."""
+        return Admin(AdminServiceStub(self._channel), self._call)
 
     def _call(self, method: "grpc.UnaryUnaryMultiCallable[Request, Response]", request: Request) -> Response:
         try:

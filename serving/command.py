@@ -3,8 +3,10 @@
 import asyncio
 import logging
 import math
+import sys
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 from rich.console import Console
@@ -17,6 +19,10 @@ from serving.errors import BadBundle, BadConfiguration
 from serving.http.config import HttpConfig
 from serving.load import LoadConfig, cache_bytes, parse_limits
 from serving.manifest import Precision
+from serving.observation.config import LogFormat, ObservationConfig
+from serving.observation.log import JsonFormatter
+from serving.repository.config import CanaryShare, RepositoryConfig
+from serving.repository.policy import VersionPolicy
 from serving.runtime.config import SessionConfig
 from serving.runtime.providers import SHORT_NAMES, provider_names
 from serving.scheduler import Limits
@@ -29,6 +35,7 @@ logger = logging.getLogger(__name__)
 DEFAULTS = ServerConfig(Path("models"))
 ACCESS = "Access"
 LOAD = "Load"
+MODELS: Final = "Models at run time"
 
 
 def serve(
@@ -146,9 +153,56 @@ def serve(
     http_host: Annotated[
         str | None, typer.Option(help="The address of the HTTP port; by default gRPC's.", rich_help_panel="HTTP")
     ] = DEFAULTS.http.host,
+    versions: Annotated[
+        str,
+        typer.Option(
+            metavar="POLICY",
+            help="Versions to serve: all, latest:N, or specific:NAME=VERSION,...;NAME=...",
+            rich_help_panel=MODELS,
+        ),
+    ] = "all",
+    watch: Annotated[
+        bool,
+        typer.Option("--watch", help="Load and unload versions as their folders come and go.", rich_help_panel=MODELS),
+    ] = DEFAULTS.repository.watch,
+    watch_interval: Annotated[
+        float, typer.Option(help="Seconds between two looks at the folder.", rich_help_panel=MODELS)
+    ] = DEFAULTS.repository.watch_interval_s,
+    admin: Annotated[
+        bool, typer.Option("--admin", help="Offer AdminService: load, unload, try models.", rich_help_panel=MODELS)
+    ] = DEFAULTS.repository.admin,
+    canary: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME/VERSION=SHARE",
+            help="Decode a share of NAME's requests, 0 to 1, a second time by VERSION, to compare. Repeatable.",
+            rich_help_panel=MODELS,
+        ),
+    ] = None,
+    log_format: Annotated[
+        LogFormat, typer.Option(help="Text for people, JSON for collectors of logs.", rich_help_panel="Observation")
+    ] = DEFAULTS.observation.log_format,
+    log_payloads: Annotated[
+        bool,
+        typer.Option(
+            "--log-payloads", help="Log requests, shortened: people's texts and images.", rich_help_panel="Observation"
+        ),
+    ] = DEFAULTS.observation.log_payloads,
+    otlp_endpoint: Annotated[
+        str,
+        typer.Option(
+            help="Where traces go, such as http://collector:4317; by default none.", rich_help_panel="Observation"
+        ),
+    ] = DEFAULTS.observation.otlp_endpoint,
+    trace_ratio: Annotated[
+        float,
+        typer.Option(
+            help="Share of calls to trace where the caller has not decided it.", rich_help_panel="Observation"
+        ),
+    ] = DEFAULTS.observation.trace_ratio,
 ) -> None:
     """Serve bundles over gRPC until SIGTERM; a second one ends at once."""
-    _start_logging()
+    _start_logging(log_format)
     try:
         share = _share(workers)
         config = ServerConfig(
@@ -176,6 +230,12 @@ def serve(
                 answer_cache_bytes=cache_bytes("answer_cache_mb", answer_cache_mb),
                 memory_cache_bytes=cache_bytes("memory_cache_mb", memory_cache_mb),
             ),
+            observation=ObservationConfig(
+                log_format=log_format,
+                log_payloads=log_payloads,
+                otlp_endpoint=otlp_endpoint,
+                trace_ratio=trace_ratio,
+            ),
             image_threads=image_threads,
             message_bytes=_bytes("max_message_mb", max_message_mb),
             images=ImageLimits(None if max_image_mb is None else _bytes("max_image_mb", max_image_mb), max_pixels),
@@ -183,10 +243,17 @@ def serve(
             grace_s=grace,
             kserve=kserve,
             http=HttpConfig(http_port, http_host),
+            repository=RepositoryConfig(
+                versions=VersionPolicy.parse(versions),
+                admin=admin,
+                watch=watch,
+                watch_interval_s=watch_interval,
+                canaries=tuple(map(CanaryShare.parse, canary or ())),
+            ),
         )
         _tell_threads(config.session, share)
         if workers > 1:
-            raise typer.Exit(supervise(config, workers, _start_logging))
+            raise typer.Exit(supervise(config, workers, partial(_start_logging, log_format)))
         asyncio.run(run_server(config))
     except (BadBundle, BadConfiguration) as error:
         Console(stderr=True).print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
@@ -213,8 +280,13 @@ def _names(listed: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in listed.split(",") if name.strip())
 
 
-def _start_logging() -> None:
+def _start_logging(log_format: LogFormat) -> None:
     """Log to stderr, in colour to people and a line a message to collectors of logs."""
+    if log_format == "json":
+        lines = logging.StreamHandler(sys.stderr)
+        lines.setFormatter(JsonFormatter())
+        logging.basicConfig(level=logging.INFO, handlers=[lines])
+        return
     console = Console(stderr=True)
     if console.is_terminal:
         handler = RichHandler(console=console, show_path=False)

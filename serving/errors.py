@@ -51,6 +51,10 @@ class ModelFault(BeamstepError):  # noqa: N818
     """The model failed this request: it raised, or its log-probs are not numbers. The operator must look; nobody else's fault."""
 
 
+class Refused(BeamstepError):  # noqa: N818
+    """The models that are there do not allow it: the administrator must change that first, such as replace a bad bundle."""
+
+
 class BadBundle(BeamstepError):  # noqa: N818
     """The operator must replace the bundle: a file is missing, altered or of an unknown format."""
 

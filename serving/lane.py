@@ -12,6 +12,7 @@ from serving.decoding.request import Finished
 from serving.decoding.step import Encoded, Model
 from serving.errors import BeamstepError, Expired, ModelFault
 from serving.groups import Groups, length_class
+from serving.observer import NOBODY, EngineObserver, Outcome
 from serving.pace import Pace
 from serving.request import CacheHit, Decoded, Deliver, Request
 from serving.running import Admission, RunningBatch
@@ -79,6 +80,8 @@ class Lane:
         counters: Counters,
         deliver: Deliver,
         cache: ModelMemoryCache | None = None,
+        key: str = "",
+        observer: EngineObserver = NOBODY,
     ) -> None:
         self._cache = cache
         self.scheduler = Scheduler(limits)
@@ -89,6 +92,8 @@ class Lane:
         self._lock = lock
         self._counters = counters
         self._deliver = deliver
+        self._key = key
+        self._observer = observer
         self._groups = Groups()
         self._streaming: set[int] = set()  # running requests that are told of their progress
 
@@ -101,8 +106,8 @@ class Lane:
                 elsewhere = {*self.scheduler.waiting, *self.scheduler.displaced}
                 begun = [number for number in self.requests if number not in elsewhere]
             logger.exception("a turn failed; its %d requests fail, the engine goes on", len(begun))
-            self._groups.clear()
             self.fail(begun, ModelFault, f"the decoder step failed: {error!r}")
+            self._groups.clear()
 
     def fail(self, numbers: Sequence[int], kind: type[BeamstepError], sentence: str) -> None:
         """Fail requests, wherever they are."""
@@ -111,7 +116,7 @@ class Lane:
                 self.scheduler.finish(number)
         for number in numbers:
             self._counters.failed += 1
-            self._forget(number).reject(kind(sentence))
+            self._forget(number, "failed").reject(kind(sentence))
 
     def _turn(self) -> None:
         began = self._clock()
@@ -124,10 +129,16 @@ class Lane:
         if not self._groups:
             return
         group = self._groups.next()
+        batch = group.batch
+        rows, sources = batch.row_count, batch.request_count
         self._counters.steps += 1
-        self._counters.rows += group.batch.row_count
+        self._counters.rows += rows
         stepping = self._clock()
-        finished = group.batch.step()
+        inputs = batch.prepare()
+        running = self._clock()
+        outputs = batch.run(inputs)
+        selecting = self._clock()
+        finished = batch.select(outputs)
         now = self._clock()
         self.pace.stepped(now, now - stepping, None if group.last_turn is None else began - group.last_turn)
         group.last_turn = began
@@ -137,8 +148,11 @@ class Lane:
         if self.scheduler.next_return < math.inf:
             self._return_best(now)
         for number in self._streaming:
-            if self._groups.of(number) is group.batch:
+            if self._groups.of(number) is batch:
                 self._report(number)
+        graph_s = selecting - running
+        search_s, turn_s = now - stepping - graph_s, self._clock() - began
+        self._observer.stepped(self._key, rows, sources, graph_s=graph_s, search_s=search_s, turn_s=turn_s)
 
     def _admit(self, numbers: Sequence[int]) -> None:
         """Encode what was admitted, sources of like length in one batch, and let its rows join."""
@@ -175,6 +189,9 @@ class Lane:
             return
         ended = self._clock()
         self.pace.encoded(ended - began)
+        width = encoded.memory["memory_mask"].shape[1]
+        real = sum(min(request.source_length or width, width) for request in requests)
+        self._observer.encoded(self._key, len(requests), real, len(requests) * width, ended - began)
         if self._cache is not None:
             self._cache.put([request.memory_key for request in requests], encoded)
         self._join(numbers, encoded, began, ended)
@@ -187,6 +204,7 @@ class Lane:
         joining = []
         for number, request in zip(numbers, requests, strict=True):
             request.encode_began, request.encode_ended = began, ended
+            request.joined_step = group.batch.step_count
             joining.append(Admission(number, request.options, request.constraint, request.source_length))
             self._groups.joined(number, group)
             if request.on_progress is not None:
@@ -205,7 +223,7 @@ class Lane:
                 sentence = f"the model's log-probs are not numbers at step {over.step_count}"
                 self.fail([over.request], ModelFault, sentence)
                 continue
-            request = self._forget(over.request)
+            request = self._forget(over.request, "finished")
             self._counters.finished += 1
             self._counters.returned_early += deadline_reached
             if not deadline_reached:
@@ -245,10 +263,10 @@ class Lane:
             if batch is not None:
                 batch.remove(number)
         for number in leavers.withdrawn:  # their futures are cancelled already
-            self._forget(number)
+            self._forget(number, "cancelled")
             self._counters.cancelled += 1
         for number in leavers.displaced:  # they have been told already
-            self._forget(number)
+            self._forget(number, "displaced")
             self._counters.displaced += 1
         for number in leavers.expired:
             self._expire(number)
@@ -259,13 +277,17 @@ class Lane:
         with self._lock:
             self.scheduler.finish(number)
         self._counters.expired += 1
-        self._forget(number).reject(Expired("the deadline passed before the answer was ready"))
+        self._forget(number, "expired").reject(Expired("the deadline passed before the answer was ready"))
 
-    def _forget(self, number: int) -> Request:
+    def _forget(self, number: int, outcome: Outcome) -> Request:
         """Return a request that the lane has done with."""
+        request, batch = self.requests.pop(number), self._groups.of(number)
+        steps = 0 if batch is None else batch.step_count - request.joined_step
+        queue_s = (request.encode_began or self._clock()) - request.submitted
         self._streaming.discard(number)
         self._groups.left(number)
-        return self.requests.pop(number)
+        self._observer.ended(self._key, outcome, steps, queue_s)
+        return request
 
 
 def _hand_over(answers: Sequence[tuple[Request, Decoded]]) -> None:

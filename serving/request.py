@@ -84,6 +84,7 @@ class Request:
     encode_ended: float = 0.0
     memory_key: bytes = b""  # of its source in the cache of encoder memory, where there is one
     cache_hit: CacheHit = CacheHit.NONE
+    joined_step: int = 0  # steps that its batch had taken before it joined
 
     def decoded(
         self, hypotheses: tuple[Hypothesis, ...], step_count: int, now: float, *, deadline_reached: bool

@@ -18,6 +18,8 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from beamstep.v1 import (
+    admin_pb2,
+    admin_pb2_grpc,
     captioning_pb2,
     captioning_pb2_grpc,
     model_pb2,
@@ -31,20 +33,27 @@ from serving.access.access import Access
 from serving.bundle import Bundle, find_bundles, load_bundle
 from serving.caches.answers import AnswerCache
 from serving.caches.memory import MemoryCache
+from serving.calls.doors import Doors
 from serving.calls.interceptor import CallInterceptor, Observer
 from serving.config import SERVICE_TASKS, ServerConfig
 from serving.decoding.step import Model
 from serving.engine import Engine
-from serving.errors import BadConfiguration
-from serving.http.application import Metrics
+from serving.errors import BadBundle, BadConfiguration
 from serving.http.port import HttpPort
 from serving.http.readiness import Probes
 from serving.kserve.statistics import Statistics
 from serving.kserve.v2 import grpc_inference_pb2, grpc_inference_pb2_grpc
+from serving.observation.metrics import Metrics
+from serving.observation.observation import Observation
 from serving.registry import Registry
+from serving.repository.config import RepositoryConfig
+from serving.repository.folder import scan
+from serving.repository.repository import Repository
+from serving.repository.watcher import watch
 from serving.request import Deliver
 from serving.runtime.config import SessionConfig
 from serving.scheduler import Limits
+from serving.servicers.admin import AdminServicer
 from serving.servicers.backend import Backend
 from serving.servicers.captioning import CaptioningServicer
 from serving.servicers.kserve import KserveServicer, typed_answers
@@ -65,6 +74,13 @@ SERVICE_NAMES: Final = {
 }
 SWITCH_S: Final = 0.0002
 """After so long a thread that waits for the interpreter gets it."""
+KILL_S: Final = 30.0
+"""How long Kubernetes waits for a pod to end by itself, unless its terminationGracePeriodSeconds says otherwise."""
+REPLY_S: Final = 0.5
+"""How long the last answers have to leave, once the engine is over with them."""
+HALT_S: Final = 2.0
+"""How long a step that is under way has at the end of the grace; who waits for a longer one is cancelled."""
+ADMIN_SERVICE_NAME: Final = admin_pb2.DESCRIPTOR.services_by_name["AdminService"].full_name
 MODEL_SERVICE_NAME: Final = model_pb2.DESCRIPTOR.services_by_name["ModelService"].full_name
 
 KSERVE_NAME: Final = grpc_inference_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
@@ -89,6 +105,7 @@ class Server:
         engine: None until the models are loaded.
         answer_cache: answers that are kept; None where none are.
         memory_cache: encoded sources that are kept; None where none are.
+        repository: models that come and go.
     """
 
     def __init__(self, config: ServerConfig, open_model: OpenModel = OnnxModel) -> None:
@@ -105,20 +122,36 @@ class Server:
         """
         self._config = config
         self._open_model = open_model
-        bundles = [load_bundle(folder) for folder in find_bundles(config.models)]
-        self._bundles, self._services = _choose(bundles, config.services, config.models)
+        self._found = scan(config.models)
+        may_come = config.repository.changes and config.services is not None
+        bundles = [] if may_come and not self._found else _load(config.models, config.repository)
+        self._bundles, self._services = _choose(bundles, config.services, config.models, may_come=may_come)
         config.load.check_names([bundle.manifest.name for bundle in self._bundles])
         _check_beams(self._bundles, self._limits_of)
+        _check_canaries(self._bundles, config.repository)
         self._registry = Registry(self._bundles, config.preferred)
         load = config.load
         self.answer_cache = AnswerCache(load.answer_cache_bytes) if load.answer_cache_bytes else None
         self.memory_cache = MemoryCache(load.memory_cache_bytes) if load.memory_cache_bytes else None
         self._backend = Backend(self._registry, load.share_by, self.answer_cache)
         self._access = Access(config.access)
+        self.repository = Repository(
+            config.models,
+            self._registry,
+            config.repository,
+            open_model=self._open,
+            limits_of=self._limits_of,
+            tasks=[task for service in self._services for task in SERVICE_TASKS[service]],
+            changed=self._tell_health,
+        )
+        self._backend.answered = self.repository.canaries.answered
+        self._watching: asyncio.Task[None] | None = None
+        self._doors = Doors()
+        self._stopping = asyncio.Event()
         self._health = health.aio.HealthServicer()
         self._image_threads = ThreadPoolExecutor(config.image_threads, thread_name_prefix="images")
-        self._observers: list[Observer] = []
-        self._metrics: Metrics | None = None
+        self._observation = Observation(config.observation)
+        self._observers: list[Observer] = [*self._observation.observers]
         self._state = "loading"
         self._server: grpc.aio.Server | None = None
         self.engine: Engine | None = None
@@ -133,7 +166,12 @@ class Server:
         """
         config = self._config
         server = grpc.aio.server(
-            interceptors=[CallInterceptor(self._observers), *self._access.interceptors, StatusInterceptor()],
+            interceptors=[
+                CallInterceptor(self._observers),
+                *self._access.interceptors,
+                StatusInterceptor(),
+                self._doors,
+            ],
             options=[
                 ("grpc.max_receive_message_length", config.message_bytes),
                 ("grpc.so_reuseport", int(config.shares_port)),  # otherwise a second server on this port shall fail
@@ -155,14 +193,23 @@ class Server:
     async def load(self) -> None:
         """Load and warm up every model beside the event loop, then serve."""
         models = await asyncio.to_thread(self._open_models)
-        limits_by_key = {"": self._config.limits} | {bundle.key: self._limits_of(bundle) for bundle in self._bundles}
-        deliver = _deliver_on(asyncio.get_running_loop())
-        self.engine = Engine(models, limits_by_key, deliver=deliver, memory_cache=self.memory_cache)
+        self.engine = Engine(
+            models,
+            {"": self._config.limits} | {bundle.key: self._limits_of(bundle) for bundle in self._bundles},
+            deliver=_deliver_on(asyncio.get_running_loop()),
+            memory_cache=self.memory_cache,
+            observer=self.metrics.work,
+        )
         self.engine.start()
+        self._observation.start(self.engine)
+        self._count_figures()
         self._backend.attach(self.engine)
-        for name in self._health_names:
-            await self._health.set(name, SERVING)
+        self.repository.attach(self.engine, self._found)
+        await self._tell_health()
         self._state = "serving"
+        repository = self._config.repository
+        if repository.watch:
+            self._watching = asyncio.create_task(watch(self.repository, repository.watch_interval_s))
         limits, message_mib = self._config.limits, self._config.message_bytes / 2**20
         logger.info(
             "for each model up to %d rows and %d waiting requests; messages up to %g MiB",
@@ -174,18 +221,62 @@ class Server:
     async def stop(self, grace_s: float) -> None:
         """Answer NOT_SERVING, refuse new calls, let running ones finish within `grace_s`, then end.
 
-        A second call cuts the first one's grace short.
+        Whoever is left then gets UNAVAILABLE. A second call cuts the first one's grace short.
         """
+        if grace_s <= 0:
+            self._stopping.set()
         self._state = "stopping"
         self._backend.detach()
         await self._health.enter_graceful_shutdown()
-        if self._server is not None:
-            await self._server.stop(grace_s)
+        self._doors.close()
+        if self._watching is not None:
+            self._watching.cancel()
+        await self.repository.close()
+        await self._grace(grace_s)
+        if self.engine is None:
+            await self._close_port(0 if self._stopping.is_set() else REPLY_S)
+        else:
+            halting = asyncio.ensure_future(asyncio.to_thread(self.engine.stop))
+            await asyncio.wait({halting}, timeout=HALT_S)
+            await self._close_port(REPLY_S)
+            await halting
         if self.http is not None:
             await self.http.stop()
-        if self.engine is not None:
-            await asyncio.to_thread(self.engine.stop)
+        await self._observation.stop()
         self._image_threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _close_port(self, grace_s: float) -> None:
+        if self._server is not None:
+            await self._server.stop(grace_s)
+
+    async def _grace(self, grace_s: float) -> None:
+        """Wait until no call is left, the time is over, or it is cut short."""
+        ends = [asyncio.ensure_future(self._doors.empty()), asyncio.ensure_future(self._stopping.wait())]
+        await asyncio.wait(ends, timeout=grace_s, return_when=asyncio.FIRST_COMPLETED)
+        for end in ends:
+            end.cancel()
+
+    async def _tell_health(self) -> None:
+        """Say SERVING of every service that has a warm model, and of the whole server when all of them have one."""
+        manifests = [task.bundle.manifest for task in self._registry]
+        self.metrics.serve(manifests)
+        tasks = {manifest.task for manifest in manifests}
+        ready = {service: not tasks.isdisjoint(SERVICE_TASKS[service]) for service in self._services}
+        await self._health.set(MODEL_SERVICE_NAME, SERVING)
+        for service, is_ready in ready.items():
+            await self._health.set(SERVICE_NAMES[service], SERVING if is_ready else NOT_SERVING)
+        for name in ("", *([KSERVE_NAME] if self._config.kserve else [])):
+            await self._health.set(name, SERVING if all(ready.values()) else NOT_SERVING)
+
+    def _count_figures(self) -> None:
+        caches = {"answers": self.answer_cache, "memory": self.memory_cache}
+        self.metrics.figures.caches = {name: cache.snapshot for name, cache in caches.items() if cache is not None}
+        self.metrics.figures.canaries = self.repository.canaries.snapshot
+
+    @property
+    def metrics(self) -> Metrics:
+        """Return what the HTTP port shows."""
+        return self._observation.metrics
 
     @property
     def _health_names(self) -> list[str]:
@@ -202,7 +293,7 @@ class Server:
             services=self._services,
             message_bytes=config.message_bytes,
             probes=Probes(self._alive, self._serving, lambda: self._state),
-            metrics=self._metrics,
+            metrics=self.metrics,
             shares_port=config.shares_port,
         )
         return self.http
@@ -242,8 +333,13 @@ class Server:
             )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         for name in self._health_names:
-            await self._health.set(name, NOT_SERVING if self.engine is None else SERVING)
-        names = [*self._health_names[1:], health.SERVICE_NAME, reflection.SERVICE_NAME]
+            await self._health.set(name, NOT_SERVING)
+        if self.engine is not None:  # loaded before the port opens
+            await self._tell_health()
+        if config.repository.admin:
+            admin_pb2_grpc.add_AdminServiceServicer_to_server(AdminServicer(self.repository), server)
+        admin = [ADMIN_SERVICE_NAME] if config.repository.admin else []
+        names = [*self._health_names[1:], *admin, health.SERVICE_NAME, reflection.SERVICE_NAME]
         reflection.enable_server_reflection(names, server)
 
     def _limits_of(self, bundle: Bundle) -> Limits:
@@ -252,19 +348,28 @@ class Server:
     def _open_models(self) -> dict[str, Model]:
         models: dict[str, Model] = {}
         for bundle in self._bundles:
-            limits = self._limits_of(bundle)
-            session = replace(
-                self._config.session,
-                batch_rows=limits.batch_rows,
-                batch_sources=limits.batch_sources,
-                encode_sources=limits.encode_sources,
-            )
             began = time.monotonic()
-            model = self._open_model(bundle, session)
-            model.warm_up()
-            models[bundle.key] = model
+            models[bundle.key] = self._open(bundle)
             logger.info("loaded %s in %.2f s", bundle.key, time.monotonic() - began)
         return models
+
+    def _open(self, bundle: Bundle) -> Model:
+        """Open a bundle's sessions and warm them up.
+
+        Raises:
+            BadBundle, BadConfiguration: they cannot be had.
+        """
+        _check_beams([bundle], self._limits_of)
+        limits = self._limits_of(bundle)
+        session = replace(
+            self._config.session,
+            batch_rows=limits.batch_rows,
+            batch_sources=limits.batch_sources,
+            encode_sources=limits.encode_sources,
+        )
+        model = self._open_model(bundle, session)
+        model.warm_up()
+        return model
 
 
 @asynccontextmanager
@@ -285,6 +390,8 @@ async def serve(config: ServerConfig, open_model: OpenModel = OnnxModel) -> None
     Raises:
         BadBundle, BadConfiguration: see `Server`.
     """
+    if config.grace_s > KILL_S:
+        logger.warning("grace: %g s; Kubernetes kills after %g s unless it is told otherwise", config.grace_s, KILL_S)
     server = Server(config, open_model)
     signals: asyncio.Queue[None] = asyncio.Queue()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -341,15 +448,47 @@ async def _finishes_first(work: Coroutine[Any, Any, None], signals: asyncio.Queu
     return True
 
 
+def _load(models: Path, repository: RepositoryConfig) -> list[Bundle]:
+    """Read and check the versions that are to be served."""
+    folders = find_bundles(models)
+    there: dict[str, set[str]] = {}
+    for folder in folders:
+        there.setdefault(folder.parent.name, set()).add(folder.name)
+    repository.versions.check(there)
+    chosen = [
+        folder for folder in folders if folder.name in repository.chosen(folder.parent.name, there[folder.parent.name])
+    ]
+    bundles = [load_bundle(folder) for folder in chosen]
+    for bundle in bundles if repository.changes else ():
+        if bundle.key != f"{bundle.folder.parent.name}/{bundle.folder.name}":
+            raise BadBundle(f"{bundle.folder}: its manifest says that it is {bundle.key}")
+    return bundles
+
+
+def _check_canaries(bundles: Sequence[Bundle], repository: RepositoryConfig) -> None:
+    """Check that every canary is there, and a version beside it that answers."""
+    keys = [bundle.key for bundle in bundles]
+    for canary in repository.canaries:
+        if canary.key not in keys:
+            raise BadConfiguration(f"canary: {canary.key}; allowed: some of {', '.join(keys)}")
+        if not any(key.startswith(f"{canary.name}/") and key != canary.key for key in keys):
+            raise BadConfiguration(
+                f"canary: {canary.key} is the only version of {canary.name}; allowed: beside another one"
+            )
+
+
 def _choose(
-    bundles: Sequence[Bundle], asked: Sequence[str] | None, models: Path
+    bundles: Sequence[Bundle], asked: Sequence[str] | None, models: Path, *, may_come: bool
 ) -> tuple[list[Bundle], tuple[str, ...]]:
-    """Return the bundles to load and the services they make possible, or those that were asked for."""
+    """Return the bundles to load and the services they make possible, or those that were asked for.
+
+    `may_come` says whether a service that was asked for may wait for its first bundle.
+    """
     tasks = {bundle.manifest.task for bundle in bundles}
     possible = tuple(service for service, needed in SERVICE_TASKS.items() if tasks.intersection(needed))
     services = possible if asked is None else tuple(asked)
     for service in services:
-        if service not in possible:
+        if service not in possible and not may_come:
             needed = " or ".join(SERVICE_TASKS[service])
             raise BadConfiguration(
                 f"services: {service}: {models} has no {needed} bundle; it has {', '.join(possible)}"

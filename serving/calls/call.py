@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from grpc import StatusCode
 
@@ -31,10 +31,13 @@ class Call:
         peer: the address it came from, as gRPC writes it.
         began: when it came.
         request_id: the caller's, or made here.
+        trace_id: of the trace that it is part of, 32 hexadecimal digits; "" where there is none.
+        request: the message as it was read; nothing but the log may look at it.
         principal: the name of the token it came with; "" where none is asked for.
         model: key of the model that it is for, once that is known.
         source_length: positions of its source, once that is known.
         decoded: what the engine answered; several where one call searches several times.
+        decoded_at: when each of these was there.
         ended: when it was over; 0 while it goes on.
         code: how it ended.
         details: what the caller was told of an error.
@@ -45,10 +48,13 @@ class Call:
     peer: str = ""
     began: float = field(default_factory=time.monotonic)
     request_id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    trace_id: str = ""
+    request: Any = None
     principal: str = ""
     model: str = ""
     source_length: int = 0
     decoded: list[Decoded] = field(default_factory=list)
+    decoded_at: list[float] = field(default_factory=list)
     ended: float = 0.0
     code: StatusCode = StatusCode.OK
     details: str = ""
@@ -88,3 +94,4 @@ def note_decoded(decoded: Decoded) -> None:
     call = CURRENT.get()
     if call is not None:
         call.decoded.append(decoded)
+        call.decoded_at.append(time.monotonic())

@@ -3,7 +3,7 @@
 import asyncio
 import threading
 import time
-from collections.abc import AsyncGenerator, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, Generic, Protocol, TypeVar
@@ -80,9 +80,14 @@ class Models(Generic[AnyTask]):
     def key(self) -> str:
         """Return the engine's key: the bundle's, or one of its own for every ensemble."""
         if len(self.tasks) == 1:
-            return self.first.bundle.key
+            return self.first.bundle.lane
         pairs = zip(self.tasks, self.weights, strict=True)
-        return JOIN.join(f"{weight / self.weights[0]:.9g} {task.bundle.key}" for task, weight in pairs)
+        return JOIN.join(f"{weight / self.weights[0]:.9g} {task.bundle.lane}" for task, weight in pairs)
+
+    @property
+    def members(self) -> list[str]:
+        """Return the engine's keys of the models themselves."""
+        return [task.bundle.lane for task in self.tasks]
 
 
 @dataclass(frozen=True)
@@ -96,6 +101,7 @@ class Asked(Generic[AnyTask, AnySource]):
         return_best: whether to answer with the best so far when the deadline comes.
         priority: how urgent it is.
         options: as the request has them; None where they are not known, and the answer is not cached.
+        again: reads the same request as another model would, for a canary; None where none may answer it.
     """
 
     models: Models[AnyTask]
@@ -104,17 +110,23 @@ class Asked(Generic[AnyTask, AnySource]):
     return_best: bool = False
     priority: Priority = Priority.NORMAL
     options: decoding_pb2.DecodingOptions | None = None
+    again: Callable[[AnyTask], tuple[AnySource, Plan]] | None = None
 
     @classmethod
     def of(
-        cls, models: Models[AnyTask], sources: Sequence[AnySource], plan: Plan, request: NamesModel
+        cls,
+        models: Models[AnyTask],
+        sources: Sequence[AnySource],
+        plan: Plan,
+        request: NamesModel,
+        again: Callable[[AnyTask], tuple[AnySource, Plan]] | None = None,
     ) -> "Asked[AnyTask, AnySource]":
         """Put together what was made of a request, and what it says of its deadline and its urgency.
 
         Raises:
             InvalidRequest: see `returns_best` and `priority_of`.
         """
-        return cls(models, sources, plan, returns_best(request), priority_of(request), request.options)
+        return cls(models, sources, plan, returns_best(request), priority_of(request), request.options, again)
 
     @property
     def task(self) -> AnyTask:
@@ -167,6 +179,7 @@ class Backend:
 
     Attributes:
         registry: the bundles that are or will be loaded.
+        answered: told of every answer of a single model; it must return at once and not raise.
     """
 
     def __init__(self, registry: Registry, share_by: str = "", answers: AnswerCache | None = None) -> None:
@@ -180,6 +193,7 @@ class Backend:
         self.registry = registry
         self._share_by = share_by
         self._answers = answers
+        self.answered: Callable[[Asked[Any, Any], Decoded], None] = _nothing
         self._engine: Engine | None = None
         self._stopping = False
 
@@ -275,10 +289,14 @@ class Backend:
             source_length=asked.source.length,
             on_progress=on_progress,
             make=None if len(asked.sources) == 1 else lambda: _ensemble(engine, asked.models),
+            members=() if len(asked.sources) == 1 else asked.models.members,
             client=current_client(self._share_by),
             priority=asked.priority,
         )
-        return await _answer(ticket)
+        decoded = await _answer(ticket)
+        if len(asked.sources) == 1:
+            self.answered(asked, decoded)
+        return decoded
 
     async def decode_all(self, every: Sequence[Asked[AnyTask, AnySource]], context: Context) -> tuple[Decoded, ...]:
         """Search for several answers at once, as one request's symmetries do; when one fails, none goes on. See `decode`."""
@@ -328,6 +346,10 @@ async def together(works: Sequence[Coroutine[Any, Any, Result]]) -> tuple[Result
         for one in running:
             one.cancel()  # means nothing to one that is over
         await asyncio.gather(*running, return_exceptions=True)
+
+
+def _nothing(asked: Asked[Any, Any], decoded: Decoded) -> None:
+    """Do nothing about an answer."""
 
 
 async def _answer(ticket: Ticket) -> Decoded:
@@ -387,7 +409,7 @@ def check_no_deadline_rule(request: NamesModel) -> None:
 
 def _ensemble(engine: Engine, models: Models[AnyTask]) -> Ensemble:
     members = [
-        Member(engine.models[task.bundle.key], weight)
+        Member(engine.models[task.bundle.lane], weight)
         for task, weight in zip(models.tasks, models.weights, strict=True)
     ]
     vocabulary = models.first.bundle.manifest.vocabulary

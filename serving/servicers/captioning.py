@@ -13,7 +13,7 @@ from serving.errors import Overloaded
 from serving.request import Decoded
 from serving.servicers.backend import Asked, Backend, Context, Models, check_no_deadline_rule
 from serving.servicers.messages import decoding_of, reference_of, requested_options, timings_of
-from serving.tasks.base import Source
+from serving.tasks.base import Plan, Source
 from serving.tasks.captioning import Captioning
 from serving.tasks.images import DEFAULT_LIMITS, ImageLimits
 
@@ -91,7 +91,7 @@ class CaptioningServicer(CaptioningServiceServicer):
         models = self._backend.models(Captioning, request)
         sources = await self._decode_image(models, request.image)
         plan = models.first.plan(requested_options(request), sources[0])
-        return Asked.of(models, sources, plan, request)
+        return Asked.of(models, sources, plan, request, lambda task: _again(task, request))
 
     async def _decode_image(self, models: Models[Captioning], image: bytes) -> list[Source]:
         """Decode an image beside the event loop, as each model reads it."""
@@ -104,6 +104,12 @@ class CaptioningServicer(CaptioningServiceServicer):
             )
         finally:
             self._pending -= 1
+
+
+def _again(task: Captioning, request: Request) -> tuple[Source, Plan]:
+    """Read a request as another model does."""
+    source = task.source(request.image)
+    return source, task.plan(requested_options(request), source)
 
 
 def _answer(asked: Asking, decoded: Decoded, arrived: float) -> captioning_pb2.CaptionImageResponse:

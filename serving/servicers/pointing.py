@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Generic, TypeVar
 
 import numpy as np
@@ -16,6 +16,7 @@ from serving.request import Decoded
 from serving.servicers.backend import Asked, Backend, Context, Models, check_no_deadline_rule
 from serving.servicers.messages import decoding_of, reference_of, requested_options, slowest, timings_of
 from serving.tasks import geometry
+from serving.tasks.base import Plan
 from serving.tasks.options import RequestedOptions
 from serving.tasks.pointing import ConvexHull, Delaunay, Pointing, PointSource, Tour
 from serving.tasks.symmetries import SYMMETRIES
@@ -147,6 +148,8 @@ class PointingServicer(PointingServiceServicer):
         sources = await asyncio.to_thread(_sources, models, request.points, symmetries)
         plans = task.plans(requested, [of_models[0] for of_models in sources])
         asked = [Asked.of(models, of_models, plan, request) for of_models, plan in zip(sources, plans, strict=True)]
+        # A canary decodes the points as they are, whatever the number of symmetries.
+        asked[0] = replace(asked[0], again=lambda other: _again(other, request, requested))
         decoded = await self._backend.decode_all(asked, context)
         return Searched(
             task,
@@ -157,6 +160,13 @@ class PointingServicer(PointingServiceServicer):
             slowest(decoded),
             any(answer.deadline_reached for answer in decoded),
         )
+
+
+def _again(task: AnyPointing, request: Request, requested: RequestedOptions) -> tuple[PointSource, Plan]:
+    """Read a request as another model does, in the first symmetry."""
+    ((source,),) = _sources(Models((task,), (1.0,)), request.points, SYMMETRIES[:1])
+    (plan,) = task.plans(requested, [source])
+    return source, plan
 
 
 def _sources(

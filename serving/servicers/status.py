@@ -15,6 +15,7 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc import StatusCode
 from grpc_status import rpc_status
 
+from serving.calls.call import CURRENT
 from serving.errors import (
     BeamstepError,
     Draining,
@@ -23,9 +24,11 @@ from serving.errors import (
     InvalidRequest,
     ModelFault,
     Overloaded,
+    Refused,
     Unauthenticated,
     UnknownModel,
 )
+from serving.observation.trailer import trailer
 from serving.servicers.wire import find_fault
 
 logger = logging.getLogger(__name__)
@@ -35,6 +38,7 @@ STATUS: Final[Mapping[type[BeamstepError], StatusCode]] = {
     Unauthenticated: StatusCode.UNAUTHENTICATED,  # the caller must show a token
     Forbidden: StatusCode.PERMISSION_DENIED,  # the caller's token must be allowed it
     UnknownModel: StatusCode.NOT_FOUND,  # the caller must name another model
+    Refused: StatusCode.FAILED_PRECONDITION,  # the administrator must change something else first
     Overloaded: StatusCode.RESOURCE_EXHAUSTED,  # the queue is full: refused at once, retry later
     Draining: StatusCode.UNAVAILABLE,  # loading or shutting down: retry elsewhere
     Expired: StatusCode.DEADLINE_EXCEEDED,  # the caller's own deadline passed while waiting or decoding
@@ -136,8 +140,11 @@ def _streaming(method: str, handler: Callable[[Any, Any], AsyncGenerator[Any, No
 async def abort(context: grpc.aio.ServicerContext[Any, Any], error: Exception) -> Never:
     """End a call with the status of an error."""
     status = rpc_status.to_status(status_of(error))
+    call = CURRENT.get()
+    told = () if call is None else (*(context.trailing_metadata() or ()), *trailer(call))
+    trailing = (*(status.trailing_metadata or ()), *told)
     try:
-        await context.abort(status.code, status.details, status.trailing_metadata)
+        await context.abort(status.code, status.details, trailing)
     except grpc.aio.InternalError:
         raise asyncio.CancelledError from None  # the call ended meanwhile, by its deadline for example: nobody reads a status
 

@@ -9,7 +9,7 @@ from beamstep.v1.translation_pb2_grpc import TranslationServiceServicer
 from serving.request import Decoded
 from serving.servicers.backend import Asked, Backend, Context, check_no_deadline_rule
 from serving.servicers.messages import decoding_of, reference_of, requested_options, timings_of
-from serving.tasks.base import Source
+from serving.tasks.base import Plan, Source
 from serving.tasks.translation import Translation
 
 Request = translation_pb2.TranslateTextRequest | translation_pb2.StreamTranslateTextRequest
@@ -70,7 +70,13 @@ class TranslationServicer(TranslationServiceServicer):
         models = self._backend.models(Translation, request)
         sources = [task.source(request.text) for task in models.tasks]
         plan = models.first.plan(requested_options(request), sources[0])
-        return Asked.of(models, sources, plan, request)
+        return Asked.of(models, sources, plan, request, lambda task: _again(task, request))
+
+
+def _again(task: Translation, request: Request) -> tuple[Source, Plan]:
+    """Read a request as another model does."""
+    source = task.source(request.text)
+    return source, task.plan(requested_options(request), source)
 
 
 def _answer(asked: Asking, decoded: Decoded, arrived: float) -> translation_pb2.TranslateTextResponse:

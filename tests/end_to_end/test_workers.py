@@ -111,7 +111,7 @@ def test_a_port_that_somebody_has_is_refused():
         other.listen()
         port = other.getsockname()[1]
         with pytest.raises(BadConfiguration, match=f"port: cannot listen on 127.0.0.1:{port}"):
-            _reserved("127.0.0.1", port)
+            _reserved("port", "127.0.0.1", port)
 
 
 @pytest.mark.parametrize(

@@ -109,7 +109,7 @@ def test_cancelling_the_awaiting_task_withdraws_the_request():
 def test_an_expired_request_fails_waiting_or_running():
     clock = ManualClock()
     gate = GatedModel(MarkovModel([ENDLESS]))
-    with Engine({"m": gate}, Limits(batch_rows=1), clock) as engine:
+    with Engine({"m": gate}, Limits(batch_rows=1), clock=clock) as engine:
         running = engine.submit("m", source(), options(), deadline=10.0)
         waiting = engine.submit("m", source(), options(), deadline=9.0)
         patient = engine.submit("m", source(), options(), deadline=11.0)
