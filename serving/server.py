@@ -72,6 +72,8 @@ SERVICE_NAMES: Final = {
     "captioning": captioning_pb2.DESCRIPTOR.services_by_name["CaptioningService"].full_name,
     "pointing": pointing_pb2.DESCRIPTOR.services_by_name["PointingService"].full_name,
 }
+PENDING_CALLS: Final = 10_000
+"""Calls that have come and that the event loop has not got to yet."""
 SWITCH_S: Final = 0.0002
 """After so long a thread that waits for the interpreter gets it."""
 KILL_S: Final = 30.0
@@ -174,6 +176,9 @@ class Server:
             ],
             options=[
                 ("grpc.max_receive_message_length", config.message_bytes),
+                # Beyond these gRPC drops calls by itself, as CANCELLED, which says nothing and is not retried.
+                ("grpc.server.max_pending_requests", PENDING_CALLS),
+                ("grpc.server.max_pending_requests_hard_limit", PENDING_CALLS),
                 ("grpc.so_reuseport", int(config.shares_port)),  # otherwise a second server on this port shall fail
             ],
         )
