@@ -26,6 +26,7 @@ from benchmarks.faults.overload import overload
 from benchmarks.faults.servers import watched
 from benchmarks.faults.soak import soak
 from benchmarks.faults.stopping import stopping
+from benchmarks.faults.swapping import swapping
 from benchmarks.faults.troubled import troubled
 from benchmarks.faults.watched import Setup
 
@@ -80,6 +81,10 @@ async def _killing(times: float) -> Outcome:
     return await killing(times=round(times), clients=24, loaded_s=2)
 
 
+async def _swapping(times: float) -> Outcome:
+    return await swapping(times=round(times), clients=16)
+
+
 async def _hostile(_: float) -> Outcome:
     sizes = Sizes(idle=_most_idle(), half_open=200, slow=100, bomb_mebibytes=60, victim_s=4, repeats=3)
     with watched(Setup("", kind="planned", step_s=0.01)) as server:
@@ -110,6 +115,7 @@ ROWS: Final[Mapping[str, Row]] = {
     "cancelling": Row(_cancelling, 10, "minutes"),
     "stopping": Row(_stopping, 50, "count"),
     "killing": Row(_killing, 20, "count"),
+    "swapping": Row(_swapping, 100, "count"),
     "hostile": Row(_hostile, 1, ""),
     "troubled": Row(_troubled, 50, "count"),
     "soak": Row(_soak, 30, "minutes"),

@@ -12,15 +12,21 @@ import os
 import signal
 import sys
 import threading
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import serving.server
 from serving.config import ServerConfig
+from serving.repository.config import RepositoryConfig
+from serving.repository.policy import VersionPolicy
 from serving.runtime.config import SessionConfig
 from serving.scheduler import Limits
 from serving.session import OnnxModel
+
+ENDS: Final = ("finished", "cancelled", "expired", "displaced", "failed")
+"""The engine's counters of how requests end."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,7 @@ class Setup:
         grace_s: as in ServerConfig.
         limits: those that are not the default, by name.
         step_s: how long a step of planned models takes.
+        watch: whether the folder is watched, the latest version of each model served, and AdminService offered.
     """
 
     models: str
@@ -46,6 +53,7 @@ class Setup:
     grace_s: float = 10.0
     limits: dict[str, int] = field(default_factory=dict)
     step_s: float = 0.0
+    watch: bool = False
 
     def config(self) -> ServerConfig:
         """Return the server's configuration."""
@@ -58,6 +66,9 @@ class Setup:
             session=SessionConfig(step_threads=1, spinning=False),
             limits=Limits(**self.limits),
             grace_s=self.grace_s,
+            repository=RepositoryConfig(VersionPolicy(latest=1), admin=True, watch=True, watch_interval_s=0.1)
+            if self.watch
+            else RepositoryConfig(),
         )
 
 
@@ -66,7 +77,7 @@ class Look:
     """What a server holds at a moment.
 
     Attributes:
-        requests: in all of the engine, waiting or running.
+        requests: taken by the engine and not over yet, in lanes that are leaving too.
         rows: of all running batches.
         tasks: of the event loop.
         threads: those that Python started.
@@ -114,11 +125,15 @@ class WatchedServer(serving.server.Server):
         engine = self.engine
         assert engine is not None
         gc.collect()
-        loads = [engine.load(key) for key in engine.models]
+        counters = asdict(engine.counters)
+        loads = []
+        for key in engine.models:
+            with suppress(KeyError):  # it has just left
+                loads.append(engine.load(key))
         status = Path("/proc/self/status").read_text(encoding="ascii")
         entries = dict(line.split(":", 1) for line in status.splitlines())
         return Look(
-            requests=sum(load.waiting_requests + load.running_requests for load in loads),
+            requests=counters["submitted"] - sum(counters[how] for how in ENDS),
             rows=sum(load.running_rows for load in loads),
             tasks=len(asyncio.all_tasks()),
             threads=sum(not isinstance(thread, threading._DummyThread) for thread in threading.enumerate()),
@@ -126,7 +141,7 @@ class WatchedServer(serving.server.Server):
             descriptors=len(os.listdir("/proc/self/fd")),  # noqa: PTH208 - names alone
             resident_bytes=int(entries["VmRSS"].split()[0]) * 1024,
             peak_bytes=int(entries["VmHWM"].split()[0]) * 1024,
-            counters=asdict(engine.counters),
+            counters=counters,
         )
 
 
