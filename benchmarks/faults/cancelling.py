@@ -55,6 +55,7 @@ async def cancelling(server: WatchedProcess, *, connections: int, seconds: float
         seed: of moments and requests.
     """
     sounds = sound_requests()
+    tracebacks = -server.tracebacks()
     expected = await _answers(server, sounds)
     asking = Asking(sounds, expected)
     chances = [random.Random(f"{seed} {place}") for place in range(connections)]
@@ -66,6 +67,9 @@ async def cancelling(server: WatchedProcess, *, connections: int, seconds: float
     wrong = [*seen.wrong[:5], *_leaks(before, after)]
     later = await _answers(server, sounds)
     wrong += [f"{sound.rpc} is answered differently" for sound in sounds if later[id(sound)] != expected[id(sound)]]
+    tracebacks += server.tracebacks()
+    if tracebacks:
+        wrong.append(f"{tracebacks} tracebacks were logged")
     if not seen.cancelled or not seen.ended["OK"]:
         wrong.append(f"{seen.cancelled} calls were cancelled and {seen.ended['OK']} answered: nothing was tried")
     counters = {name: value - before.counters[name] for name, value in after.counters.items()}

@@ -56,6 +56,7 @@ async def mutated(
     sounds = sound_requests(subject)
     mutator = Mutator(sounds, seed)
     seen = Seen()
+    tracebacks = -server.tracebacks()
     async with grpc.aio.insecure_channel(server.address) as channel:
         await _send(channel, (next(mutator) for _ in range(count // 10)), seen, clients)
         before = server.look()
@@ -63,6 +64,9 @@ async def mutated(
         wrong = [*seen.wrong[:5], *await _not_answered(channel, sounds)]
     after = server.look_when(lambda look: look.requests == 0)
     grown = after.mebibytes - before.mebibytes
+    tracebacks += server.tracebacks()
+    if tracebacks:
+        wrong.append(f"{tracebacks} tracebacks were logged")
     if grown > GROWTH_MEBIBYTES:
         wrong.append(f"memory grew by {grown:.0f} MiB")
     if after.requests:
@@ -73,7 +77,7 @@ async def mutated(
         f"{server.setup.kind} models, {clients} at a time",
         (
             codes,
-            f"crashes, INTERNAL, UNKNOWN, past their deadline: {len(seen.wrong)}",
+            f"crashes, INTERNAL, UNKNOWN, past their deadline: {len(seen.wrong)}; tracebacks in the log: {tracebacks}",
             f"slowest answer {seen.slowest_s:.2f} s",
             f"memory {before.mebibytes:.0f} MiB after a tenth of them, {after.mebibytes:.0f} MiB after all",
         ),

@@ -13,6 +13,8 @@ from benchmarks.faults.calls import Sound
 WHOLE: Final = (0, 1, -1, 3, 127, 10_000, 2**31 - 1, -(2**31))
 LONG: Final = (*WHOLE, 2**63 - 1, -(2**63))
 REAL: Final = (0.0, -0.0, -1.0, 0.3, 5e-324, 1e-300, 1e150, 1e308, float("nan"), float("inf"), float("-inf"))
+PLAUSIBLE: Final = (1, 2, 3, 4)
+"""Half of all numbers are one of these, so that not every request is refused for its range."""
 TEXTS: Final = (
     "",
     " \t\n",
@@ -25,6 +27,15 @@ TEXTS: Final = (
     "</s>",
     "<unk>",
     "%s%n'\"\\{}",
+)
+NUMBERS: Final = frozenset(
+    {
+        FieldDescriptor.TYPE_DOUBLE,
+        FieldDescriptor.TYPE_FLOAT,
+        FieldDescriptor.TYPE_INT32,
+        FieldDescriptor.TYPE_INT64,
+        FieldDescriptor.TYPE_ENUM,
+    }
 )
 LONG_FIELDS: Final = 300
 """How often a repeated field comes at most."""
@@ -161,6 +172,8 @@ class Mutator:
                 values = [value % 2**32 for value in WHOLE]
             case _:
                 values = WHOLE
+        if field.type in NUMBERS and self._random.random() < 0.5:
+            values = PLAUSIBLE
         if field.is_repeated:
             getattr(at, field.name).extend(self._random.choices(values, k=self._random.choice((1, 3, LONG_FIELDS))))
         else:

@@ -110,7 +110,11 @@ class WatchedProcess:
 
     def log(self) -> str:
         """Return what it has logged so far."""
-        return os.pread(self._log.fileno(), 2**24, 0).decode(errors="replace")
+        return os.pread(self._log.fileno(), os.fstat(self._log.fileno()).st_size, 0).decode(errors="replace")
+
+    def tracebacks(self) -> int:
+        """Return how many tracebacks it has logged so far."""
+        return self.log().count("Traceback (most recent call last)")
 
     def _line(self) -> bytes:
         assert self._process.stdout is not None
