@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import grpc
 from google.protobuf.message import Message
@@ -149,6 +149,33 @@ async def call(channel: grpc.aio.Channel, path: str, data: bytes, timeout_s: flo
 async def ask(channel: grpc.aio.Channel, sound: Sound, timeout_s: float) -> Ended:
     """Make the call of a sound request."""
     return await call(channel, sound.path, sound.request.SerializeToString(), timeout_s, streams=sound.streams)
+
+
+class Expected:
+    """What a quiet server answers to each of some requests, to compare later answers with."""
+
+    def __init__(self, sounds: Sequence[Sound], answers: Sequence[bytes]) -> None:
+        self.sounds = sounds
+        self._answers = {id(sound): answer for sound, answer in zip(sounds, answers, strict=True)}
+
+    @classmethod
+    async def of(cls, address: str, sounds: Sequence[Sound], timeout_s: float = 60.0) -> Self:
+        """Ask a server for all of them, one after the other."""
+        async with grpc.aio.insecure_channel(address) as channel:
+            return cls(sounds, [sound.same((await ask(channel, sound, timeout_s)).messages) for sound in sounds])
+
+    def fault(self, sound: Sound, ended: Ended) -> str:
+        """Say what is wrong with a call that ended well; "" where its answer is the same."""
+        try:
+            if sound.same(ended.messages) == self._answers[id(sound)]:
+                return ""
+        except ValueError as error:
+            return f"{sound.rpc}: {error}"
+        return f"{sound.rpc} was answered differently"
+
+    def changes(self, later: Self) -> list[str]:
+        """Return the methods that another such round answers differently."""
+        return [sound.rpc for sound in self.sounds if later._answers[id(sound)] != self._answers[id(sound)]]
 
 
 @cache

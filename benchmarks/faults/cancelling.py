@@ -4,7 +4,7 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Final
@@ -12,7 +12,7 @@ from typing import Final
 import grpc
 from grpc import StatusCode
 
-from benchmarks.faults.calls import OWN_LOCAL_POOL, Sound, ask, sound_requests
+from benchmarks.faults.calls import OWN_LOCAL_POOL, Expected, ask, sound_requests
 from benchmarks.faults.outcome import Outcome
 from benchmarks.faults.servers import WatchedProcess
 from benchmarks.faults.watched import Look
@@ -37,14 +37,6 @@ class Seen:
     wrong: list[str] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
-class Asking:
-    """What is asked, and what must not change of the answers, by the request's id."""
-
-    sounds: Sequence[Sound]
-    expected: Mapping[int, bytes]
-
-
 async def cancelling(server: WatchedProcess, *, connections: int, seconds: float, seed: int = 0) -> Outcome:
     """Call from many connections for a time, half of them cancelling, and compare what the server holds before and after.
 
@@ -54,19 +46,17 @@ async def cancelling(server: WatchedProcess, *, connections: int, seconds: float
         seconds: how long, after a wave of a tenth of it that opens what stays open.
         seed: of moments and requests.
     """
-    sounds = sound_requests()
     tracebacks = -server.tracebacks()
-    expected = await _answers(server, sounds)
-    asking = Asking(sounds, expected)
+    expected = await Expected.of(server.address, sound_requests())
     chances = [random.Random(f"{seed} {place}") for place in range(connections)]
     seen = Seen()
-    await _wave(server, asking, chances, max(1.0, seconds / 10), Seen())
+    await _wave(server, expected, chances, max(1.0, seconds / 10), Seen())
     before = server.look_settled(_is_idle)
-    await _wave(server, asking, chances, seconds, seen)
+    await _wave(server, expected, chances, seconds, seen)
     after = server.look_when(lambda look: _is_idle(look) and _no_more(before, look))
     wrong = [*seen.wrong[:5], *_leaks(before, after)]
-    later = await _answers(server, sounds)
-    wrong += [f"{sound.rpc} is answered differently" for sound in sounds if later[id(sound)] != expected[id(sound)]]
+    later = expected.changes(await Expected.of(server.address, expected.sounds))
+    wrong += [f"afterwards {rpc} is answered differently" for rpc in later]
     tracebacks += server.tracebacks()
     if tracebacks:
         wrong.append(f"{tracebacks} tracebacks were logged")
@@ -79,7 +69,7 @@ async def cancelling(server: WatchedProcess, *, connections: int, seconds: float
         (
             f"{sum(seen.ended.values()) + seen.cancelled:,} calls on {seen.connections:,} connections: {seen.cancelled:,} "
             f"cancelled, {', '.join(f'{name} {number:,}' for name, number in seen.ended.most_common())}",
-            f"answers that changed: {len(seen.wrong)} on the way, {sum(later[key] != expected[key] for key in expected)} after",
+            f"answers that changed: {len(seen.wrong)} on the way, {len(later)} after",
             f"the engine withdrew {counters['cancelled']:,} requests and evicted {counters['evicted_rows']:,} rows",
             *(f"{name} {old:,} before, {new:,} after" for name, old, new in _held(before, after)),
             f"memory {before.mebibytes:.0f} MiB before, {after.mebibytes:.0f} MiB after",
@@ -88,14 +78,8 @@ async def cancelling(server: WatchedProcess, *, connections: int, seconds: float
     )
 
 
-async def _answers(server: WatchedProcess, sounds: Sequence[Sound]) -> dict[int, bytes]:
-    """Return what must not change of the answer to each request."""
-    async with grpc.aio.insecure_channel(server.address) as channel:
-        return {id(sound): sound.same((await ask(channel, sound, TIMEOUT_S)).messages) for sound in sounds}
-
-
 async def _wave(
-    server: WatchedProcess, asking: Asking, chances: Sequence[random.Random], seconds: float, seen: Seen
+    server: WatchedProcess, expected: Expected, chances: Sequence[random.Random], seconds: float, seen: Seen
 ) -> None:
     until = time.monotonic() + seconds
 
@@ -106,7 +90,7 @@ async def _wave(
                 channel = grpc.aio.insecure_channel(server.address, options=[OWN_LOCAL_POOL])
                 await stack.enter_async_context(channel)
                 while time.monotonic() < until and chance.random() >= RECONNECTING:
-                    sound = chance.choice(asking.sounds)
+                    sound = chance.choice(expected.sounds)
                     calling = asyncio.ensure_future(ask(channel, sound, TIMEOUT_S))
                     if cancels:
                         await asyncio.wait({calling}, timeout=LONGEST_S * chance.random())
@@ -117,25 +101,14 @@ async def _wave(
                         seen.cancelled += 1
                         continue
                     seen.ended[ended.code.name] += 1
-                    _check(sound, ended.messages, ended.code, asking.expected, seen)
+                    if ended.code is StatusCode.RESOURCE_EXHAUSTED:
+                        continue  # a full queue is the only other way for a call to end
+                    if ended.code is not StatusCode.OK:
+                        seen.wrong.append(f"{sound.rpc} ended with {ended.code.name}: {ended.details}")
+                    elif fault := expected.fault(sound, ended):
+                        seen.wrong.append(fault)
 
     await asyncio.gather(*(connect(chance, cancels=place % 2 == 1) for place, chance in enumerate(chances)))
-
-
-def _check(
-    sound: Sound, messages: Sequence[bytes], code: StatusCode, expected: Mapping[int, bytes], seen: Seen
-) -> None:
-    """Compare an answer with that of a quiet server; a full queue is the only other way for a call to end."""
-    if code is StatusCode.RESOURCE_EXHAUSTED:
-        return
-    if code is not StatusCode.OK:
-        seen.wrong.append(f"{sound.rpc} ended with {code.name}")
-        return
-    try:
-        if sound.same(messages) != expected[id(sound)]:
-            seen.wrong.append(f"{sound.rpc} was answered differently")
-    except ValueError as error:
-        seen.wrong.append(f"{sound.rpc}: {error}")
 
 
 def _held(before: Look, after: Look) -> list[tuple[str, int, int]]:

@@ -80,13 +80,13 @@ class Generator:
         self._pool.shutdown()
 
     async def closed(
-        self, address: str, sounds: Sequence[Sound], *, clients: int, seconds: float, timeout_s: float = 30.0
+        self, address: str, sounds: Sequence[Sound], *, clients: int, seconds: float, timeout_s: float = 60.0
     ) -> Offered:
         """Keep `clients` calls running for a time."""
         return await self._run(_closed, address, tuple(sounds), clients, seconds, timeout_s)
 
     async def open(
-        self, address: str, sounds: Sequence[Sound], *, rate: float, seconds: float, timeout_s: float = 30.0
+        self, address: str, sounds: Sequence[Sound], *, rate: float, seconds: float, timeout_s: float = 60.0
     ) -> Offered:
         """Begin `rate` calls a second for a time, whatever becomes of them."""
         return await self._run(_open, address, tuple(sounds), rate, seconds, timeout_s)

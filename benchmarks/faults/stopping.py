@@ -6,14 +6,13 @@ import signal
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
 import grpc
 from grpc import StatusCode
 
-from benchmarks.faults.calls import OWN_LOCAL_POOL, Sound, ask, sound_requests
+from benchmarks.faults.calls import OWN_LOCAL_POOL, Expected, ask, sound_requests
 from benchmarks.faults.outcome import Outcome
 from benchmarks.faults.servers import WatchedProcess
 from benchmarks.faults.watched import Setup
@@ -49,7 +48,7 @@ async def stopping(*, times: int, clients: int, step_s: float = 0.02, seed: int 
     seen = Seen()
     statuses: Counter[int] = Counter()
     slowest_s = 0.0
-    expected: dict[int, bytes] = {}
+    expected: Expected | None = None
     with tempfile.TemporaryDirectory() as models:
         setup = Setup(models, kind="planned", step_s=step_s)
         server = WatchedProcess(setup)
@@ -57,14 +56,13 @@ async def stopping(*, times: int, clients: int, step_s: float = 0.02, seed: int 
             following = None
             try:
                 server.wait_until_serving()
-                if not expected:
-                    expected = await _answers(server, sounds)
+                expected = expected or await Expected.of(server.address, sounds)
                 if number + 1 < times:  # the next one starts meanwhile
                     grace_s = SHORT_GRACE_S if number % 2 == 0 else setup.grace_s
                     following = WatchedProcess(replace(setup, grace_s=grace_s))
                 seen.signalled = float("inf")
                 calling = [
-                    asyncio.create_task(_call(server.address, sounds, expected, random.Random(chance.random()), seen))
+                    asyncio.create_task(_call(server.address, expected, random.Random(chance.random()), seen))
                     for _ in range(clients)
                 ]
                 await asyncio.sleep(chance.uniform(*LOADED_S))
@@ -96,18 +94,11 @@ async def stopping(*, times: int, clients: int, step_s: float = 0.02, seed: int 
     )
 
 
-async def _answers(server: WatchedProcess, sounds: Sequence[Sound]) -> dict[int, bytes]:
-    async with grpc.aio.insecure_channel(server.address) as channel:
-        return {id(sound): sound.same((await ask(channel, sound, TIMEOUT_S)).messages) for sound in sounds}
-
-
-async def _call(
-    address: str, sounds: Sequence[Sound], expected: dict[int, bytes], chance: random.Random, seen: Seen
-) -> None:
+async def _call(address: str, expected: Expected, chance: random.Random, seen: Seen) -> None:
     """Call until the server is gone."""
     async with grpc.aio.insecure_channel(address, options=[OWN_LOCAL_POOL]) as channel:
         while True:
-            sound = chance.choice(sounds)
+            sound = chance.choice(expected.sounds)
             ended = await ask(channel, sound, TIMEOUT_S)
             seen.ended[ended.code.name] += 1
             if time.perf_counter() > seen.signalled:
@@ -117,11 +108,8 @@ async def _call(
             if ended.code is not StatusCode.OK:
                 seen.wrong.append(f"{sound.rpc} ended with {ended.code.name}: {ended.details}")
                 return
-            try:
-                if sound.same(ended.messages) != expected[id(sound)]:
-                    seen.wrong.append(f"{sound.rpc} was answered differently")
-            except ValueError as error:
-                seen.wrong.append(f"{sound.rpc}: {error}")
+            if fault := expected.fault(sound, ended):
+                seen.wrong.append(fault)
 
 
 def _listed(ended: Counter[str]) -> str:
