@@ -21,12 +21,12 @@ from serving.load import LoadConfig, cache_bytes, parse_limits
 from serving.manifest import Precision
 from serving.observation.config import LogFormat, ObservationConfig
 from serving.observation.log import JsonFormatter
+from serving.process import serve as run_server
 from serving.repository.config import CanaryShare, RepositoryConfig
 from serving.repository.policy import VersionPolicy
 from serving.runtime.config import SessionConfig
 from serving.runtime.providers import SHORT_NAMES, provider_names
 from serving.scheduler import Limits
-from serving.server import serve as run_server
 from serving.tasks.images import ImageLimits
 from serving.workers import supervise
 
@@ -182,6 +182,9 @@ def serve(
     log_format: Annotated[
         LogFormat, typer.Option(help="Text for people, JSON for collectors of logs.", rich_help_panel="Observation")
     ] = DEFAULTS.observation.log_format,
+    log_calls: Annotated[
+        bool, typer.Option(help="Log a line for every call that is over.", rich_help_panel="Observation")
+    ] = DEFAULTS.observation.log_calls,
     log_payloads: Annotated[
         bool,
         typer.Option(
@@ -232,6 +235,7 @@ def serve(
             ),
             observation=ObservationConfig(
                 log_format=log_format,
+                log_calls=log_calls,
                 log_payloads=log_payloads,
                 otlp_endpoint=otlp_endpoint,
                 trace_ratio=trace_ratio,

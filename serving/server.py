@@ -1,16 +1,12 @@
 """The composition root: bundles, sessions, engine and servicers put together; started, drained and stopped."""
 
 import asyncio
-import gc
 import logging
-import signal
-import sys
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Final, Protocol
 
 import grpc
@@ -30,7 +26,7 @@ from beamstep.v1 import (
     translation_pb2_grpc,
 )
 from serving.access.access import Access
-from serving.bundle import Bundle, find_bundles, load_bundle
+from serving.bundle import Bundle
 from serving.caches.answers import AnswerCache
 from serving.caches.memory import MemoryCache
 from serving.calls.doors import Doors
@@ -38,7 +34,7 @@ from serving.calls.interceptor import CallInterceptor, Observer
 from serving.config import SERVICE_TASKS, ServerConfig
 from serving.decoding.step import Model
 from serving.engine import Engine
-from serving.errors import BadBundle, BadConfiguration
+from serving.errors import BadConfiguration
 from serving.http.port import HttpPort
 from serving.http.readiness import Probes
 from serving.kserve.statistics import Statistics
@@ -46,7 +42,6 @@ from serving.kserve.v2 import grpc_inference_pb2, grpc_inference_pb2_grpc
 from serving.observation.metrics import Metrics
 from serving.observation.observation import Observation
 from serving.registry import Registry
-from serving.repository.config import RepositoryConfig
 from serving.repository.folder import scan
 from serving.repository.repository import Repository
 from serving.repository.watcher import watch
@@ -62,6 +57,7 @@ from serving.servicers.pointing import PointingServicer
 from serving.servicers.status import StatusInterceptor
 from serving.servicers.translation import TranslationServicer
 from serving.session import OnnxModel
+from serving.startup import check_beams, check_canaries, choose_services, load_bundles
 
 logger = logging.getLogger(__name__)
 
@@ -74,10 +70,6 @@ SERVICE_NAMES: Final = {
 }
 PENDING_CALLS: Final = 10_000
 """Calls that have come and that the event loop has not got to yet."""
-SWITCH_S: Final = 0.0002
-"""After so long a thread that waits for the interpreter gets it."""
-KILL_S: Final = 30.0
-"""How long Kubernetes waits for a pod to end by itself, unless its terminationGracePeriodSeconds says otherwise."""
 REPLY_S: Final = 0.5
 """How long the last answers have to leave, once the engine is over with them."""
 HALT_S: Final = 2.0
@@ -126,11 +118,11 @@ class Server:
         self._open_model = open_model
         self._found = scan(config.models)
         may_come = config.repository.changes and config.services is not None
-        bundles = [] if may_come and not self._found else _load(config.models, config.repository)
-        self._bundles, self._services = _choose(bundles, config.services, config.models, may_come=may_come)
+        bundles = [] if may_come and not self._found else load_bundles(config.models, config.repository)
+        self._bundles, self._services = choose_services(bundles, config.services, config.models, may_come=may_come)
         config.load.check_names([bundle.manifest.name for bundle in self._bundles])
-        _check_beams(self._bundles, self._limits_of)
-        _check_canaries(self._bundles, config.repository)
+        check_beams(self._bundles, self._limits_of)
+        check_canaries(self._bundles, config.repository)
         self._registry = Registry(self._bundles, config.preferred)
         load = config.load
         self.answer_cache = AnswerCache(load.answer_cache_bytes) if load.answer_cache_bytes else None
@@ -299,6 +291,8 @@ class Server:
             message_bytes=config.message_bytes,
             probes=Probes(self._alive, self._serving, lambda: self._state),
             metrics=self.metrics,
+            # Who is known by a certificate alone is not known over HTTP.
+            calls=config.access.tls_client_ca is None or config.access.tokens is not None,
             shares_port=config.shares_port,
         )
         return self.http
@@ -364,7 +358,7 @@ class Server:
         Raises:
             BadBundle, BadConfiguration: they cannot be had.
         """
-        _check_beams([bundle], self._limits_of)
+        check_beams([bundle], self._limits_of)
         limits = self._limits_of(bundle)
         session = replace(
             self._config.session,
@@ -389,38 +383,6 @@ async def running_server(config: ServerConfig, open_model: OpenModel = OnnxModel
         await server.stop(0)
 
 
-async def serve(config: ServerConfig, open_model: OpenModel = OnnxModel) -> None:
-    """Serve until SIGTERM or SIGINT, then drain; a second signal ends at once.
-
-    Raises:
-        BadBundle, BadConfiguration: see `Server`.
-    """
-    if config.grace_s > KILL_S:
-        logger.warning("grace: %g s; Kubernetes kills after %g s unless it is told otherwise", config.grace_s, KILL_S)
-    server = Server(config, open_model)
-    signals: asyncio.Queue[None] = asyncio.Queue()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, signals.put_nowait, None)
-    if not config.shares_port:
-        await server.start()
-    try:
-        if await _finishes_first(_open(server, config), signals):
-            _settle()
-            await signals.get()
-        logger.info("stopping: running requests have %g s to finish", config.grace_s)
-        await _finishes_first(server.stop(config.grace_s), signals)
-    finally:
-        await server.stop(0)
-    logger.info("stopped")
-
-
-async def _open(server: Server, config: ServerConfig) -> None:
-    """Load the models of a started server, or start it with its models loaded where others serve meanwhile."""
-    await server.load()
-    if config.shares_port:
-        await server.start()
-
-
 def _deliver_on(loop: asyncio.AbstractEventLoop) -> Deliver:
     """Return what hands answers over on an event loop, as long as there is one."""
 
@@ -429,83 +391,3 @@ def _deliver_on(loop: asyncio.AbstractEventLoop) -> Deliver:
             loop.call_soon_threadsafe(hand_over)
 
     return deliver
-
-
-def _settle() -> None:
-    """Tune this process for serving, once everything is loaded.
-
-    The engine's thread and the event loop share one interpreter: with the usual 5 ms, a graph run that has ended could wait that
-    long for the loop to let go. And what was loaded stays: the garbage collector need not look at it again and again.
-    """
-    sys.setswitchinterval(SWITCH_S)
-    gc.collect()
-    gc.freeze()
-
-
-async def _finishes_first(work: Coroutine[Any, Any, None], signals: asyncio.Queue[None]) -> bool:
-    """Say whether `work` finished before the next signal came, and raise what it raised."""
-    working, waiting = asyncio.ensure_future(work), asyncio.ensure_future(signals.get())
-    await asyncio.wait({working, waiting}, return_when=asyncio.FIRST_COMPLETED)
-    if not working.done():
-        return False
-    waiting.cancel()
-    await working
-    return True
-
-
-def _load(models: Path, repository: RepositoryConfig) -> list[Bundle]:
-    """Read and check the versions that are to be served."""
-    folders = find_bundles(models)
-    there: dict[str, set[str]] = {}
-    for folder in folders:
-        there.setdefault(folder.parent.name, set()).add(folder.name)
-    repository.versions.check(there)
-    chosen = [
-        folder for folder in folders if folder.name in repository.chosen(folder.parent.name, there[folder.parent.name])
-    ]
-    bundles = [load_bundle(folder) for folder in chosen]
-    for bundle in bundles if repository.changes else ():
-        if bundle.key != f"{bundle.folder.parent.name}/{bundle.folder.name}":
-            raise BadBundle(f"{bundle.folder}: its manifest says that it is {bundle.key}")
-    return bundles
-
-
-def _check_canaries(bundles: Sequence[Bundle], repository: RepositoryConfig) -> None:
-    """Check that every canary is there, and a version beside it that answers."""
-    keys = [bundle.key for bundle in bundles]
-    for canary in repository.canaries:
-        if canary.key not in keys:
-            raise BadConfiguration(f"canary: {canary.key}; allowed: some of {', '.join(keys)}")
-        if not any(key.startswith(f"{canary.name}/") and key != canary.key for key in keys):
-            raise BadConfiguration(
-                f"canary: {canary.key} is the only version of {canary.name}; allowed: beside another one"
-            )
-
-
-def _choose(
-    bundles: Sequence[Bundle], asked: Sequence[str] | None, models: Path, *, may_come: bool
-) -> tuple[list[Bundle], tuple[str, ...]]:
-    """Return the bundles to load and the services they make possible, or those that were asked for.
-
-    `may_come` says whether a service that was asked for may wait for its first bundle.
-    """
-    tasks = {bundle.manifest.task for bundle in bundles}
-    possible = tuple(service for service, needed in SERVICE_TASKS.items() if tasks.intersection(needed))
-    services = possible if asked is None else tuple(asked)
-    for service in services:
-        if service not in possible and not may_come:
-            needed = " or ".join(SERVICE_TASKS[service])
-            raise BadConfiguration(
-                f"services: {service}: {models} has no {needed} bundle; it has {', '.join(possible)}"
-            )
-    wanted = {task for service in services for task in SERVICE_TASKS[service]}
-    return [bundle for bundle in bundles if bundle.manifest.task in wanted], services
-
-
-def _check_beams(bundles: Sequence[Bundle], limits_of: Callable[[Bundle], Limits]) -> None:
-    for bundle in bundles:
-        beam_size, rows = bundle.manifest.limits.beam_size, limits_of(bundle).batch_rows
-        if beam_size > rows:
-            raise BadConfiguration(
-                f"max_rows: {rows}; allowed: from {beam_size}, the beam size that {bundle.key} allows"
-            )

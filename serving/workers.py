@@ -28,7 +28,7 @@ from serving.config import ServerConfig
 from serving.errors import BadBundle, BadConfiguration
 from serving.http.config import HttpConfig
 from serving.observation.metrics import MULTIPROCESS
-from serving.server import serve
+from serving.process import serve
 
 logger = logging.getLogger(__name__)
 

@@ -17,12 +17,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-import serving.server
+import serving.process
 from serving.config import ServerConfig
 from serving.repository.config import RepositoryConfig
 from serving.repository.policy import VersionPolicy
 from serving.runtime.config import SessionConfig
 from serving.scheduler import Limits
+from serving.server import OpenModel, Server
 from serving.session import OnnxModel
 
 ENDS: Final = ("finished", "cancelled", "expired", "displaced", "failed")
@@ -104,7 +105,7 @@ class Look:
         return self.resident_bytes / 2**20
 
 
-class WatchedServer(serving.server.Server):
+class WatchedServer(Server):
     """Answers every line on stdin with what it holds."""
 
     async def load(self) -> None:
@@ -149,11 +150,11 @@ def _say(what: dict[str, Any]) -> None:
     print(json.dumps(what), flush=True)
 
 
-def run(setup: Setup, open_model: serving.server.OpenModel) -> None:
+def run(setup: Setup, open_model: OpenModel) -> None:
     """Serve until told to stop, letting everyone look."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    serving.server.Server = WatchedServer  # type: ignore[misc]  # `serve` shall make one of these
-    asyncio.run(serving.server.serve(setup.config(), open_model))
+    serving.process.Server = WatchedServer  # type: ignore[misc]  # `serve` shall make one of these
+    asyncio.run(serving.process.serve(setup.config(), open_model))
 
 
 if __name__ == "__main__":

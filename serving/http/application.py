@@ -31,22 +31,23 @@ class Metrics(Protocol):
 
 
 def make_application(
-    caller: Caller, probes: Probes, metrics: Metrics | None, services: Sequence[str], message_bytes: int
+    caller: Caller | None, probes: Probes, metrics: Metrics | None, services: Sequence[str], message_bytes: int
 ) -> web.Application:
     """Return the application of a server that offers these services.
 
     Args:
-        caller: makes the calls.
+        caller: makes the calls; None offers none, but probes and metrics.
         probes: the answers of /healthz and /readyz.
         metrics: None answers /metrics with 404.
         services: of `SERVICE_TASKS`.
         message_bytes: the largest body.
     """
     application = web.Application(
-        middlewares=[_statuses(services, message_bytes)],
+        middlewares=[_statuses(services if caller is not None else (), message_bytes)],
         client_max_size=message_bytes + 1,  # aiohttp refuses a body that is as large
     )
-    description = describe(services)
+    routes = [] if caller is None else offered_routes(services)
+    description = describe(routes)
     specification, page = json.dumps(description).encode(), render(description)
 
     async def get_metrics(request: web.Request) -> web.Response:
@@ -81,7 +82,8 @@ def make_application(
     router.add_get("/readyz", get_readiness)
     router.add_get("/openapi.json", get_specification)
     router.add_get("/docs", get_page)
-    for route in offered_routes(services):
+    for route in routes:
+        assert caller is not None
         router.add_route(route.verb, route.path, partial(_call, caller, probes, route))
     return application
 
@@ -123,6 +125,8 @@ def _statuses(services: Sequence[str], message_bytes: int) -> Any:
 def _missing(path: str, services: Sequence[str]) -> str:
     """Say why there is nothing at a path."""
     for route in ROUTES:
+        if route.path == path and not services:
+            return f"{path}: this server takes calls over gRPC alone, where clients show their certificates"
         if route.path == path:
             return f"{path}: this server does not offer {route.offered_by}; it offers {', '.join(services)}"
     return f"{path!a}: there is no such path; /openapi.json lists those there are"

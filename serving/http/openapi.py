@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 
-from serving.http.routes import IMAGE_TYPES, Route, offered_routes
+from serving.http.routes import IMAGE_TYPES, Route
 
 COMMENTS: Final[dict[str, str]] = json.loads(
     resources.files("beamstep.v1").joinpath("comments.json").read_text("utf-8")
@@ -59,9 +59,8 @@ FAILURES: Final = {
 }
 
 
-def describe(services: Sequence[str]) -> dict[str, Any]:
-    """Return the description of a server that offers these services, of `SERVICE_TASKS`."""
-    routes = offered_routes(services)
+def describe(routes: Sequence[Route]) -> dict[str, Any]:
+    """Return the description of a server that offers these calls."""
     paths: dict[str, dict[str, Any]] = _own_paths()
     for route in routes:
         paths.setdefault(route.path, {})[route.verb.lower()] = _operation(route)

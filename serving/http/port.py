@@ -16,6 +16,8 @@ from serving.http.calls import Caller
 from serving.http.readiness import Probes
 
 logger = logging.getLogger(__name__)
+# What is no HTTP at all gets a 400 and is the sender's fault; aiohttp would log each with a traceback.
+logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
 
 HEADERS_S: Final = 20.0
 """How long the headers of a connection's first request may take."""
@@ -44,6 +46,7 @@ class HttpPort:
         message_bytes: int,
         probes: Probes,
         metrics: Metrics | None = None,
+        calls: bool = True,
         shares_port: bool = False,
     ) -> None:
         """Make the folder of the socket; nothing listens yet.
@@ -55,6 +58,7 @@ class HttpPort:
             message_bytes: the largest body.
             probes: see `make_application`.
             metrics: see `make_application`.
+            calls: whether calls are taken, beside probes and metrics.
             shares_port: whether other processes may listen on the same port.
         """
         self._folder = tempfile.TemporaryDirectory(prefix="beamstep-")  # mkdtemp makes it 0700
@@ -62,6 +66,7 @@ class HttpPort:
         self.port = port
         self._host = host
         self._shares_port = shares_port
+        self._calls = calls
         self._make = (services, message_bytes, probes, metrics)
         self._runner: web.AppRunner | None = None
         self._listener: asyncio.Server | None = None
@@ -79,7 +84,8 @@ class HttpPort:
             self.address,
             options=[("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)],
         )
-        application = make_application(Caller(self._channel, message_bytes), probes, metrics, services, message_bytes)
+        caller = Caller(self._channel, message_bytes) if self._calls else None
+        application = make_application(caller, probes, metrics, services, message_bytes)
         application.middlewares.insert(0, self._hears())
         runner = web.AppRunner(
             application,

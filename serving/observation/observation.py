@@ -41,7 +41,7 @@ class Observation:
             self.metrics,
             Trailers(),
             *traces,
-            CallLog(payloads=config.log_payloads),
+            *([CallLog(payloads=config.log_payloads)] if config.log_calls else []),
         )
 
     def start(self, engine: Engine) -> None:

@@ -19,7 +19,7 @@ from serving.errors import BadConfiguration
 from serving.http import calls, port
 from serving.http.config import HttpConfig
 from serving.http.openapi import describe
-from serving.http.routes import ROUTES
+from serving.http.routes import ROUTES, offered_routes
 from serving.scheduler import Limits
 from serving.server import Server
 from serving.session import SessionConfig
@@ -239,8 +239,17 @@ def test_other_statuses_are_json_too(call):
     wrong = call("GET", "/v1/translate")
     assert (wrong.status, wrong.headers["Allow"]) == (405, "POST")
     assert call("GET", "/nowhere").json["code"] == 5
-    assert call("GET", "/metrics").json["message"] == "metrics: this server keeps none"
     assert call("GET", "/readyz?service=x").fields == ["service"]
+
+
+def test_metrics_come_in_the_format_that_is_asked_for(call):
+    call("POST", "/v1/translate", {"text": "a"})
+    plain = call("GET", "/metrics")
+    assert plain.headers["Content-Type"].startswith("text/plain")
+    assert b'beamstep_calls_total{code="OK",method="beamstep.v1.TranslationService/TranslateText"' in plain.body
+    openmetrics = call("GET", "/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"})
+    assert openmetrics.headers["Content-Type"].startswith("application/openmetrics-text")
+    assert openmetrics.body.endswith(b"# EOF\n")
 
 
 def test_a_body_over_the_limit_is_413(call):
@@ -403,7 +412,7 @@ def test_clients_that_send_nothing_or_half_are_cut_off(models, monkeypatch):
 
 
 def test_the_description_says_what_the_protos_say():
-    description = describe(SERVICES)
+    description = describe(offered_routes(SERVICES))
     Draft202012Validator.check_schema(description["components"]["schemas"]["beamstep.v1.DecodingOptions"])
     options = description["components"]["schemas"]["beamstep.v1.DecodingOptions"]["properties"]
     assert options["beam_size"]["description"].startswith("Hypotheses kept at every step.")

@@ -1,5 +1,6 @@
 """TLS on a real socket: certificates are renewed under a running server, and clients without one are turned away."""
 
+import http.client
 import logging
 import shutil
 
@@ -11,6 +12,7 @@ from beamstep.errors import Unavailable
 from serving.access.config import AccessConfig
 from serving.config import ServerConfig
 from serving.health_check import main as health_check
+from serving.http.config import HttpConfig
 from serving.session import SessionConfig
 from tests.fakes.authority import Authority
 from tests.fakes.planned import open_planned
@@ -24,9 +26,16 @@ def authority(tmp_path) -> Authority:
     return Authority(tmp_path)
 
 
-def serving(models, **access) -> ServerThread:
-    session = SessionConfig(step_threads=1)
-    config = ServerConfig(models, "127.0.0.1", 0, ("translation",), session=session, access=AccessConfig(**access))
+def serving(models, port: HttpConfig | None = None, **access) -> ServerThread:
+    config = ServerConfig(
+        models,
+        "127.0.0.1",
+        0,
+        ("translation",),
+        session=SessionConfig(step_threads=1),
+        access=AccessConfig(**access),
+        http=port or HttpConfig(),
+    )
     return ServerThread(config, open_planned)
 
 
@@ -87,6 +96,23 @@ def test_a_client_without_a_certificate_is_turned_away(models, authority, tmp_pa
         assert health_check([thread.address, *trusting, *shown]) == 1  # the certificate is not for 127.0.0.1
         assert health_check([thread.address, *trusting, *shown, "--server-name", "localhost"]) == 0
         assert health_check([local(thread)]) == 1
+
+
+def test_who_is_known_by_a_certificate_alone_is_not_known_over_http(models, authority):
+    server = authority.sign("server")
+    files = {"tls_cert": server.certificate, "tls_key": server.key}
+    for mutual, status in (({}, 200), ({"tls_client_ca": authority.certificate}, 404)):
+        with serving(models, HttpConfig(0), **files, **mutual) as thread:
+            host = f"127.0.0.1:{thread.server.http.port}"
+            connection = http.client.HTTPConnection(host, timeout=20)
+            connection.request("POST", "/v1/translate", '{"text": "ein hund"}', {"Content-Type": "application/json"})
+            answer = connection.getresponse()
+            said = answer.read().decode()
+            assert answer.status == status, said
+            assert ("over gRPC alone" in said) == (status == 404)
+            connection.request("GET", "/readyz")
+            assert connection.getresponse().status == 200
+            connection.close()
 
 
 def test_an_unreadable_file_is_a_matter_of_the_command_line(tmp_path, capsys):
