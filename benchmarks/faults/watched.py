@@ -153,7 +153,7 @@ def _say(what: dict[str, Any]) -> None:
 def run(setup: Setup, open_model: OpenModel) -> None:
     """Serve until told to stop, letting everyone look."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    serving.process.Server = WatchedServer  # type: ignore[misc]  # `serve` shall make one of these
+    vars(serving.process)["Server"] = WatchedServer  # `serve` shall make one of these
     asyncio.run(serving.process.serve(setup.config(), open_model))
 
 
