@@ -86,7 +86,7 @@ async def _swapping(times: float) -> Outcome:
 
 
 async def _hostile(_: float) -> Outcome:
-    sizes = Sizes(idle=_most_idle(), half_open=200, slow=100, bomb_mebibytes=60, victim_s=4, repeats=3)
+    sizes = Sizes(idle=_most_idle(), half_open=200, slow=100, bomb_mebibytes=60, victim_s=2, repeats=3)
     with watched(Setup("", kind="planned", step_s=0.01)) as server:
         return await hostile(server, sizes)
 
