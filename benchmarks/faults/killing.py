@@ -34,7 +34,7 @@ async def killing(*, times: int, clients: int, loaded_s: float, step_s: float = 
     Args:
         times: how many are killed.
         clients: unary calls at a time, of one channel that calls both in turn.
-        loaded_s: seconds between the return of one and the death of the other, at random from half to all of it.
+        loaded_s: seconds between the first calls to one that is back and the death of the other, at random from half to all of it.
         step_s: how long a step of the planned models takes.
         seed: of moments.
     """
@@ -60,6 +60,7 @@ async def killing(*, times: int, clients: int, loaded_s: float, step_s: float = 
                     servers[place].stop()
                     servers[place] = WatchedProcess(replace(setup, port=ports[place]))
                     await asyncio.to_thread(servers[place].wait_until_serving)
+                    await asyncio.to_thread(servers[place].look_when, lambda look: look.counters["submitted"] > 0)
                 until.set()
                 await asyncio.gather(*calling)
         finally:

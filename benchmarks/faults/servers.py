@@ -23,7 +23,7 @@ MODULES: Final = {
 }
 """What serves which kind; the fakes are found where the command is run at the root of the repository."""
 STOP_TIMEOUT_S: Final = 60.0
-SETTLE_S: Final = 30.0
+SETTLE_S: Final = 60.0
 ROOT: Final = Path(__file__).parents[2]
 
 
