@@ -165,7 +165,7 @@ def as_markdown(outcome: Outcome, machine: Mapping[str, str], whole: float | Non
         whole: the size that the row has by itself, where another was run.
         unit: of it.
     """
-    other = "" if whole is None else f" (the whole row is {whole:,g} {unit})"
+    other = "" if whole is None else f" (the whole row is {whole:,.10g} {unit})"
     yield ""
     yield f"**{outcome.verdict}**"
     yield ""
