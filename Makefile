@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 PORT   ?= 50051
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test .test-parity .test-others check audit format protos retrain install install-dev clean
+.PHONY: help demo serve test .test-parity .test-others check audit faults format protos retrain install install-dev clean
 
 help: ## list these targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -45,6 +45,9 @@ check: $(VENV)/.dev ## ruff, mypy --strict, import-linter, buf lint
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	cd protos && ../$(BIN)/buf lint
+
+faults: $(VENV)/.dev ## try what must not go wrong at full length, about an hour and a half; figures into docs/reliability.md
+	$(BIN)/python -m benchmarks.faults --write docs/reliability.md
 
 # Of its own, so that what audits is none of what is audited. Strict: what cannot be looked up is no clean bill.
 AUDIT := $(VENV)-audit

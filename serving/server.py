@@ -68,6 +68,10 @@ SERVICE_NAMES: Final = {
     "captioning": captioning_pb2.DESCRIPTOR.services_by_name["CaptioningService"].full_name,
     "pointing": pointing_pb2.DESCRIPTOR.services_by_name["PointingService"].full_name,
 }
+PENDING_CALLS: Final = 10_000
+"""Calls that have come and that the event loop has not got to yet."""
+LINGER_S: Final = 0.3
+"""How long the port stays open behind the last answer, so that whoever calls again at once is told to go elsewhere."""
 REPLY_S: Final = 0.5
 """How long the last answers have to leave, once the engine is over with them."""
 HALT_S: Final = 2.0
@@ -169,6 +173,9 @@ class Server:
             ],
             options=[
                 ("grpc.max_receive_message_length", config.message_bytes),
+                # Beyond these gRPC drops calls by itself, as CANCELLED, which says nothing and is not retried.
+                ("grpc.server.max_pending_requests", PENDING_CALLS),
+                ("grpc.server.max_pending_requests_hard_limit", PENDING_CALLS),
                 ("grpc.so_reuseport", int(config.shares_port)),  # otherwise a second server on this port shall fail
             ],
         )
@@ -233,6 +240,10 @@ class Server:
         else:
             halting = asyncio.ensure_future(asyncio.to_thread(self.engine.stop))
             await asyncio.wait({halting}, timeout=HALT_S)
+            with suppress(
+                TimeoutError
+            ):  # gRPC drops a call that meets a closing port as CANCELLED, which nobody retries
+                await asyncio.wait_for(self._stopping.wait(), LINGER_S)
             await self._close_port(REPLY_S)
             await halting
         if self.http is not None:

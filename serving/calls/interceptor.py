@@ -5,7 +5,7 @@ import inspect
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing, contextmanager, suppress
 from typing import Any, Protocol
 
 import grpc
@@ -100,7 +100,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         finally:
             call.ended = time.monotonic()
             self._tell("ended", call, context)
-            CURRENT.reset(token)
+            with suppress(ValueError):  # a stream given up between two messages is closed in a context of its own
+                CURRENT.reset(token)
 
     def _tell(self, what: str, call: Call, context: Context) -> None:
         """Tell every observer; one that fails must not fail the call."""

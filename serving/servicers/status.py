@@ -22,6 +22,7 @@ from serving.errors import (
     Expired,
     Forbidden,
     InvalidRequest,
+    ModelFault,
     Overloaded,
     Refused,
     Unauthenticated,
@@ -43,6 +44,7 @@ STATUS: Final[Mapping[type[BeamstepError], StatusCode]] = {
     Expired: StatusCode.DEADLINE_EXCEEDED,  # the caller's own deadline passed while waiting or decoding
 }
 INTERNAL_MESSAGE: Final = "internal error; the server's log says more"
+MODEL_FAULT_MESSAGE: Final = "the model failed at this request, or at another of its batch; the server's log says more"
 
 Handler = Callable[[Any, Any], Awaitable[Any]]
 
@@ -51,7 +53,8 @@ def status_of(error: Exception) -> status_pb2.Status:
     """Return the google.rpc.Status of an error; one that is not in the mapping is a fault in here and tells nothing of itself."""
     code = _code_of(error)
     if code is None:
-        return status_pb2.Status(code=StatusCode.INTERNAL.value[0], message=INTERNAL_MESSAGE)
+        message = MODEL_FAULT_MESSAGE if isinstance(error, ModelFault) else INTERNAL_MESSAGE
+        return status_pb2.Status(code=StatusCode.INTERNAL.value[0], message=message)
     status = status_pb2.Status(code=code.value[0], message=str(error))
     if isinstance(error, InvalidRequest):
         description = f"{error.given}; allowed: {error.allowed}"

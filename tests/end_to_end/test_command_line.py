@@ -260,7 +260,7 @@ def test_serving_with_a_wrong_option_stops_with_a_sentence(run, arguments, messa
 def test_serving_says_what_threads_it_has_and_what_for(run, caplog):
     with caplog.at_level("INFO"):
         failed(run("serve", "--models", "/nowhere", "--step-threads", "2", "--no-spinning"), 2)
-    assert f"the encoder has 1 thread and the step 2; idle ones sleep; this process has {cores()}" in caplog.text
+    assert f"the encoder has 1 thread and the step 2; idle ones sleep; a process has {cores()}" in caplog.text
 
 
 def test_what_is_asked_of_sessions_reaches_them(run, monkeypatch):

@@ -18,6 +18,7 @@ from beamstep.client import AsyncClient, RetryPolicy
 from beamstep.errors import Overloaded, ServiceError, TimedOut, Unavailable
 from beamstep.v1.decoding_pb2 import DecodingOptions
 from serving.bundle import load_bundle
+from serving.calls.doors import CLOSED
 from serving.config import ServerConfig
 from serving.errors import BadBundle, BadConfiguration
 from serving.scheduler import Limits
@@ -187,6 +188,23 @@ async def test_draining_finishes_what_runs_and_refuses_what_comes(models, opened
         assert not stopping.done()
         opened[KEY].turn.set()
         assert (await running).hypotheses[0].text == "ein hund"
+        await asyncio.wait_for(stopping, 10)
+
+
+async def test_who_calls_again_as_the_last_answer_goes_out_is_told_to_go_elsewhere(models, open_model, monkeypatch):
+    """By the server's own word, behind the end of the engine: gRPC would drop such a call as CANCELLED."""
+    monkeypatch.setattr("serving.server.LINGER_S", 60)
+    server = Server(configuration(models), open_model)
+    await server.start()
+    await server.load()
+    async with client_of(server) as client:
+        await client.translate("ein hund")
+        stopping = asyncio.create_task(server.stop(60))
+        await until(lambda: not server.engine.running)
+        with pytest.raises(Unavailable, match=CLOSED):
+            await client.translate("ein hund")
+        assert not stopping.done()
+        await server.stop(0)
         await asyncio.wait_for(stopping, 10)
 
 

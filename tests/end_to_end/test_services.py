@@ -17,6 +17,7 @@ from beamstep.client import Client
 from beamstep.errors import InvalidRequest, Overloaded, ServiceError, UnknownModel
 from beamstep.v1 import decoding_pb2, model_pb2, pointing_pb2, translation_pb2
 from beamstep.v1.decoding_pb2 import DecodingOptions
+from serving.servicers.status import MODEL_FAULT_MESSAGE
 from serving.tasks.tours import edge_set
 
 SQUARE = [(0.0, 0.0), (2.0, 0.0), (2.0, 2.0), (0.0, 2.0)]
@@ -346,5 +347,5 @@ def test_a_fault_of_the_model_is_internal_and_says_nothing_of_the_inside(client,
     with pytest.raises(ServiceError) as caught:
         client.find_tour(SQUARE)
     assert caught.value.status is grpc.StatusCode.INTERNAL
-    assert str(caught.value) == "internal error; the server's log says more"
+    assert str(caught.value) == MODEL_FAULT_MESSAGE
     assert client.find_convex_hull(CENTRED).hypotheses[0].valid, "other models go on"

@@ -15,6 +15,7 @@ from beamstep.v1.decoding_pb2 import DecodingOptions, Sampling
 from beamstep.v1.translation_pb2 import StreamTranslateTextRequest, TranslateTextRequest
 from serving.config import ServerConfig
 from serving.engine import Engine
+from serving.servicers.status import MODEL_FAULT_MESSAGE
 from serving.session import SessionConfig
 from tests.fakes.planned import PlannedModel, open_planned
 from tests.fakes.stubs import Stubs, picture, read_refusal, refusal
@@ -185,7 +186,7 @@ def test_a_fault_of_the_model_ends_a_stream_that_had_begun(slow, monkeypatch):
     monkeypatch.setattr(model, "step", fail)
     refused = read_refusal(failure(call))
     assert refused.code is grpc.StatusCode.INTERNAL
-    assert refused.message == "internal error; the server's log says more"
+    assert refused.message == MODEL_FAULT_MESSAGE
     monkeypatch.undo()
     assert stream(stubs, "ein hund")[-1].answer.hypotheses[0].text == "ein hund"
 

@@ -62,7 +62,9 @@ class PlannedModel:
         mask = memory["memory_mask"][inputs.source]
         size = self._vocabulary_size or FIRST_POSITION + mask.shape[1]
         rows = np.arange(len(plan))
-        log_prob = np.full((len(plan), size), np.log((1 - FAVOURED) / (size - 3)), np.float32)
+        others = mask.sum(axis=1, keepdims=True) if self._vocabulary_size is None else size - 3
+        log_prob = np.empty((len(plan), size), np.float32)
+        log_prob[:] = np.log((1 - FAVOURED) / others)
         log_prob[:, :2] = -np.inf
         if self._vocabulary_size is None:
             log_prob[:, FIRST_POSITION:][~mask] = -np.inf

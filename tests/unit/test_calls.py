@@ -1,5 +1,8 @@
 """Every call is followed from its first to its last moment."""
 
+import asyncio
+from types import SimpleNamespace
+
 import grpc
 import pytest
 from grpc import StatusCode
@@ -83,3 +86,20 @@ async def test_a_stream_is_one_call(followed):
     assert len([part async for part in stub.StreamTranslateText(translation_pb2.StreamTranslateTextRequest())]) == 3
     (call,) = notes.calls
     assert (call.code, call.source_length) == (StatusCode.OK, 3)
+
+
+async def test_a_stream_given_up_between_two_messages_ends_without_a_word():
+    """As gRPC gives it up: nobody closes it where it ran, and what it leaves behind is closed in another context."""
+    notes = Notes()
+    stream = grpc.unary_stream_rpc_method_handler(Servicer().StreamTranslateText)
+
+    async def found(details):
+        return stream
+
+    handler = await CallInterceptor([notes]).intercept_service(found, SimpleNamespace(method="/a.Service/Method"))
+    context = SimpleNamespace(invocation_metadata=tuple, peer=str, time_remaining=lambda: None)
+    parts = handler.unary_stream(translation_pb2.StreamTranslateTextRequest(), context)
+    await asyncio.create_task(anext(parts))
+    await asyncio.create_task(parts.aclose())
+    (call,) = notes.calls
+    assert call.code is StatusCode.CANCELLED

@@ -12,7 +12,7 @@ from grpc import StatusCode
 
 from beamstep.v1 import pointing_pb2, translation_pb2
 from serving import errors
-from serving.servicers.status import INTERNAL_MESSAGE, STATUS, StatusInterceptor, status_of
+from serving.servicers.status import INTERNAL_MESSAGE, MODEL_FAULT_MESSAGE, STATUS, StatusInterceptor, status_of
 from serving.servicers.wire import find_fault
 
 OPERATORS = {errors.BadBundle, errors.BadConfiguration, errors.ModelFault, errors.ImageFault}
@@ -49,11 +49,17 @@ def test_an_invalid_request_carries_its_field():
 
 
 @pytest.mark.parametrize(
-    "error", [KeyError("secret"), errors.ModelFault("secret"), errors.ImageFault("secret"), errors.BadBundle("secret")]
+    ("error", "message"),
+    [
+        (KeyError("secret"), INTERNAL_MESSAGE),
+        (errors.ModelFault("secret"), MODEL_FAULT_MESSAGE),
+        (errors.ImageFault("secret"), INTERNAL_MESSAGE),
+        (errors.BadBundle("secret"), INTERNAL_MESSAGE),
+    ],
 )
-def test_a_fault_in_here_is_internal_without_a_word_of_the_inside(error):
+def test_a_fault_in_here_is_internal_without_a_word_of_the_inside(error, message):
     status = status_of(error)
-    assert (status.code, status.message) == (StatusCode.INTERNAL.value[0], INTERNAL_MESSAGE)
+    assert (status.code, status.message) == (StatusCode.INTERNAL.value[0], message)
 
 
 def test_errors_cross_into_another_process():
