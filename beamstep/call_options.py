@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 if TYPE_CHECKING:  # gRPC takes 0.1 s to import, which `--help` need not wait for
+    from beamstep.channel import Endpoint, RetryPolicy
     from beamstep.client import Client
 
 SERVER: Final = "Server"
@@ -42,6 +43,13 @@ class Connection:
             secure=self.tls or self.root_certificates is not None,
             root_certificates=self.root_certificates,
         )
+
+    def endpoint(self, retry: "RetryPolicy") -> "Endpoint":
+        """Return the same server for channels of one's own."""
+        from beamstep.channel import Endpoint
+
+        secure = self.tls or self.root_certificates is not None
+        return Endpoint(self.address, secure, self.root_certificates, retry)
 
 
 def split_model(model: str) -> tuple[str, str]:
