@@ -97,7 +97,7 @@ def search(
         if call.recorded is not None:
             raise BadInput(f"--arrivals: {call.arrivals}; allowed in a search: poisson or constant")
         asked = read_workload(workload)
-        found = Table(title=f"highest rate with p{percentile:g} of latency within {p99_ms:g} ms", title_justify="left")
+        found = Table()
         for name in ("load", "holds", "fails", "good", "ms"):
             found.add_column(name, justify="left" if name == "load" else "right")
         with Generators(call.settings.processes) as generators:
@@ -107,7 +107,7 @@ def search(
                         place = replace(point, serve=server)
                         found.add_row(*_search(bench, place, output, goal))
         output.finish()
-        Console().print(found)
+        Console().print(f"highest rate with p{percentile:g} of latency within {p99_ms:g} ms", found, sep="\n")
 
 
 @app.command()
@@ -227,7 +227,8 @@ def _search(bench: Bench, point: Point, output: _Output, goal: Goal) -> Sequence
 
 
 def _print_ratios(console: Console, ratios: Sequence[Ratio]) -> None:
-    table = Table(title="B over A, and where 95 % of a bootstrap's draws lie", title_justify="left")
+    console.print("B over A, and where 95 % of a bootstrap's draws lie")
+    table = Table()
     for name in ("load", "metric", "A", "B", "B / A", "95 %", ""):
         table.add_column(name, justify="left" if name in ("load", "metric", "") else "right")
     names = labels([ratio.point for ratio in ratios])

@@ -131,7 +131,7 @@ class _Drawn:
         if not len(self._latencies):
             return np.full(len(weights), np.nan)
         risen = np.cumsum(weights @ self._counts, axis=1)
-        rank = np.ceil(risen[:, -1:] * PERCENTILES[metric] / 100)
+        rank = np.floor(risen[:, -1:] * PERCENTILES[metric] / 100 + 0.5)
         found = self._latencies[(risen >= np.maximum(rank, 1)).argmax(axis=1)] / 1e3
         return np.where(risen[:, -1] > 0, found, np.nan)
 
@@ -140,10 +140,12 @@ def _draw(windows: Sequence[int], generator: np.random.Generator) -> Numbers:
     """Return how often each window is in each draw, (DRAWS, windows): repeats are drawn, and of each of them its windows."""
     weights = np.zeros((DRAWS, sum(windows)))
     begins = np.concatenate([[0], np.cumsum(windows)])
-    for draw in weights:
-        for repeat in generator.integers(len(windows), size=len(windows)):
-            chosen = generator.integers(windows[repeat], size=windows[repeat])
-            np.add.at(draw, begins[repeat] + chosen, 1)
+    repeats = generator.integers(len(windows), size=(len(windows), DRAWS))
+    for drawn in repeats:
+        for repeat, count in enumerate(windows):
+            chosen = np.flatnonzero(drawn == repeat)
+            often = generator.multinomial(count, np.full(count, 1 / count), size=len(chosen))
+            weights[chosen, begins[repeat] : begins[repeat + 1]] += often
     return weights
 
 

@@ -14,6 +14,7 @@ from beamstep.bench.plan import Point, labels
 from beamstep.bench.record import Run
 
 Figure = Callable[[Run], float]
+Points = dict[Point, list[Run]]
 PARTS: Final = (
     "lateness",
     "transport",
@@ -45,17 +46,18 @@ def print_runs(console: Console, runs: Sequence[Run]) -> None:
     points = by_point(runs)
     repeats = max(len(found) for found in points.values())
     names = labels(list(points))
-    console.print(_latencies(points, names, repeats))
-    console.print(_parts(points, names))
+    _print_latencies(console, points, names, repeats)
+    _print_parts(console, points, names)
     for point, found in points.items():
         for note in notes(found):
             text = f"note: {names[point]}: {note}"
             console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
-def _latencies(points: dict[Point, list[Run]], names: dict[Point, str], repeats: int) -> Table:
+def _print_latencies(console: Console, points: Points, names: dict[Point, str], repeats: int) -> None:
     spread = f"; medians of {repeats} runs, p99 with the lowest and the highest" if repeats > 1 else ""
-    table = Table(title=f"latency in ms from when a request was due, rates a second{spread}", title_justify="left")
+    console.print(f"latency in ms from when a request was due, rates a second{spread}")
+    table = Table()
     for name in ("load", "offered", "achieved", "good", "p50", "p90", "p95", "p99", "p99.9", "max", "mean", "failed"):
         table.add_column(name, justify="left" if name == "load" else "right")
     for point, runs in points.items():
@@ -74,14 +76,15 @@ def _latencies(points: dict[Point, list[Run]], names: dict[Point, str], repeats:
             _median(runs, lambda run: run.latency.mean_ms),
             str(sum(run.tally.failed for run in runs)),
         )
-    return table
+    console.print(table)
 
 
-def _parts(points: dict[Point, list[Run]], names: dict[Point, str]) -> Table:
+def _print_parts(console: Console, points: Points, names: dict[Point, str]) -> None:
     named = {name for runs in points.values() for run in runs for name, part in run.tally.parts.items() if part.count}
     known = [name for name in PARTS if name in named]
     shown = [*known, *sorted(named - set(known) - set(HIDDEN))]
-    table = Table(title="where it went: p50 / p99 in ms", title_justify="left")
+    console.print("where it went: p50 / p99 in ms")
+    table = Table()
     table.add_column("load")
     for name in shown:
         table.add_column(name.replace("_", " "), justify="right")
@@ -92,7 +95,7 @@ def _parts(points: dict[Point, list[Run]], names: dict[Point, str]) -> Table:
             half, most = ([part.percentile_ms(percent) for part in have] for percent in (50, 99))
             cells.append(f"{_number(statistics.median(half))} / {_number(statistics.median(most))}" if have else "")
         table.add_row(names[point], *cells)
-    return table
+    console.print(table)
 
 
 def _percentile(runs: Sequence[Run], percentile: float) -> str:

@@ -1,4 +1,4 @@
-"""An event loop whose time passes only while it waits, and then at once: an hour of sleep takes no time, and ends to the microsecond."""
+"""An event loop whose time passes only while it waits, and then at once: an hour of sleep takes no time."""
 
 import asyncio
 import selectors
