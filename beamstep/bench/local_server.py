@@ -73,6 +73,7 @@ def _wait_until_serving(process: subprocess.Popen[bytes], endpoint: Endpoint, lo
 
 
 def _last_line(log: IO[bytes]) -> str:
+    """Return the last line with a letter in it, out of the box that a usage error stands in."""
     log.seek(0)
     lines = log.read().decode(errors="replace").split("\n")
-    return next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
+    return next((line.strip(" │") for line in reversed(lines) if any(map(str.isalpha, line))), "it said nothing")
