@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 PORT   ?= 50051
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test .test-parity .test-others check format protos retrain install install-dev clean
+.PHONY: help demo serve test .test-parity .test-others check audit format protos retrain install install-dev clean
 
 help: ## list these targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -46,6 +46,15 @@ check: $(VENV)/.dev ## ruff, mypy --strict, import-linter, buf lint
 	$(BIN)/lint-imports
 	cd protos && ../$(BIN)/buf lint
 
+# Of its own, so that what audits is none of what is audited. Strict: what cannot be looked up is no clean bill.
+AUDIT := $(VENV)-audit
+$(AUDIT)/bin/pip-audit:
+	$(PYTHON) -m venv $(AUDIT)
+	$(AUDIT)/bin/pip install --quiet pip-audit==2.10.1
+
+audit: $(AUDIT)/bin/pip-audit ## look up what constraints.txt pins among known vulnerabilities; needs pypi.org
+	$< --requirement constraints.txt --no-deps --disable-pip --strict
+
 format: $(VENV)/.dev ## reformat and fix what ruff can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -57,4 +66,4 @@ retrain: $(VENV)/.dev ## train MODEL and the stages before it from the data fold
 	@$(MAKE) --no-print-directory -f training/retrain.mk bundle BIN=$(BIN)
 
 clean: ## remove the virtual environment and caches
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build *.egg-info
+	rm -rf $(VENV) $(AUDIT) .mypy_cache .pytest_cache .ruff_cache .hypothesis build *.egg-info

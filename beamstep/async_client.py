@@ -50,10 +50,16 @@ class AsyncClient:
         secure: bool = False,
         root_certificates: Path | None = None,
         retry: RetryPolicy = DEFAULT_RETRY,
+        certificate: Path | None = None,
+        key: Path | None = None,
+        token: str | None = None,
+        token_in_the_clear: bool = False,
     ) -> None:
         """Prepare to call a server; see `Client`."""
         self._timeout_s = timeout_s
-        self._channel = Endpoint(address, secure, root_certificates, retry).open_async()
+        endpoint = Endpoint(address, secure, root_certificates, retry, certificate, key, token, token_in_the_clear)
+        self._metadata = endpoint.metadata
+        self._channel = endpoint.open_async()
         self._translation = TranslationServiceStub(self._channel)
         self._captioning = CaptioningServiceStub(self._channel)
         self._pointing = PointingServiceStub(self._channel)
@@ -220,14 +226,14 @@ class AsyncClient:
 
     async def _call(self, method: "grpc.aio.UnaryUnaryMultiCallable[Request, Response]", request: Request) -> Response:
         try:
-            return await method(request, timeout=self._timeout_s)
+            return await method(request, timeout=self._timeout_s, metadata=self._metadata)
         except grpc.aio.AioRpcError as error:
             raise error_of(error) from None
 
     async def _stream(
         self, method: "grpc.aio.UnaryStreamMultiCallable[Request, Response]", request: Request
     ) -> AsyncGenerator[Response, None]:
-        call = method(request, timeout=self._timeout_s)
+        call = method(request, timeout=self._timeout_s, metadata=self._metadata)
         try:
             async for message in call:
                 yield message

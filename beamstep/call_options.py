@@ -3,11 +3,13 @@
 import functools
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
+
+from beamstep.failures import BAD_INPUT, failure
 
 if TYPE_CHECKING:  # gRPC takes 0.1 s to import, which `--help` need not wait for
     from beamstep.channel import Endpoint, RetryPolicy
@@ -33,23 +35,67 @@ class Connection:
         typer.Option(help="A PEM file of the authorities to trust; implies --tls.", rich_help_panel=SERVER),
     ] = None
 
+    tls_cert: Annotated[
+        Path | None,
+        typer.Option(
+            help="A PEM file of a certificate to show the server; with --tls-key; implies --tls.",
+            rich_help_panel=SERVER,
+        ),
+    ] = None
+    tls_key: Annotated[Path | None, typer.Option(help="A PEM file of its private key.", rich_help_panel=SERVER)] = None
+    token: Annotated[
+        str,
+        typer.Option(envvar="BEAMSTEP_TOKEN", help="An API token, sent with every call.", rich_help_panel=SERVER),
+    ] = field(default="", repr=False)
+    insecure_token: Annotated[
+        bool,
+        typer.Option(
+            "--insecure-token", help="Send the token without TLS to another machine, too.", rich_help_panel=SERVER
+        ),
+    ] = False
+
     def client(self) -> "Client":
         """Open a client; nothing connects before the first call."""
+        from beamstep.channel import DEFAULT_RETRY
         from beamstep.client import Client
 
+        endpoint = self.endpoint(DEFAULT_RETRY)
         return Client(
-            self.address,
+            endpoint.address,
             timeout_s=self.timeout,
-            secure=self.tls or self.root_certificates is not None,
-            root_certificates=self.root_certificates,
+            secure=endpoint.secure,
+            root_certificates=endpoint.root_certificates,
+            certificate=endpoint.certificate,
+            key=endpoint.key,
+            token=endpoint.token,
+            token_in_the_clear=endpoint.token_in_the_clear,
         )
 
     def endpoint(self, retry: "RetryPolicy") -> "Endpoint":
-        """Return the same server for channels of one's own."""
-        from beamstep.channel import Endpoint
+        """Return the server and how to reach it, for channels of one's own."""
+        from beamstep.channel import Endpoint, is_local
 
-        secure = self.tls or self.root_certificates is not None
-        return Endpoint(self.address, secure, self.root_certificates, retry)
+        secure = self.tls or self.root_certificates is not None or self.tls_cert is not None
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise failure("--tls-cert and --tls-key: one given without the other; allowed: both or none", BAD_INPUT)
+        if self.token and not (secure or self.insecure_token or is_local(self.address)):
+            message = (
+                f"the token would go to {self.address} without TLS; allowed: --tls, or --insecure-token all the same"
+            )
+            raise failure(f"--token: {message}", BAD_INPUT)
+        try:
+            return Endpoint(
+                self.address,
+                secure,
+                self.root_certificates,
+                retry,
+                certificate=self.tls_cert,
+                key=self.tls_key,
+                token=self.token or None,
+                token_in_the_clear=self.insecure_token,
+            )
+        except ValueError as error:
+            raise failure(str(error), BAD_INPUT) from None
 
 
 def split_model(model: str) -> tuple[str, str]:

@@ -1,8 +1,10 @@
 """Where a client's channel goes and how it retries."""
 
+import ipaddress
 import json
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,6 +12,7 @@ import grpc
 
 DEFAULT_ADDRESS: Final = "localhost:50051"
 DEFAULT_TIMEOUT_S: Final = 60.0
+TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/=-]*")
 ANSWER_BYTES: Final = 64 * 2**20
 """The largest answer taken: attention of many hypotheses over many points outgrows gRPC's own limit of 4 MiB."""
 
@@ -52,6 +55,17 @@ class RetryPolicy:
 DEFAULT_RETRY: Final = RetryPolicy()
 
 
+def is_local(address: str) -> bool:
+    """Say whether an address, in any of gRPC's forms, is certainly on this machine."""
+    if address.startswith(("unix:", "unix-abstract:")):
+        return True
+    host = re.sub(r"^(dns:(///)?|ipv4:|ipv6:)", "", address).rpartition(":")[0].strip("[]")
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 @dataclass(frozen=True)
 class Endpoint:
     """A server and how to reach it.
@@ -61,16 +75,39 @@ class Endpoint:
         secure: whether to speak TLS.
         root_certificates: a PEM file of the authorities to trust; None takes gRPC's own. Only with `secure`.
         retry: what to do about UNAVAILABLE.
+        certificate: a PEM file of a certificate to show the server, where it asks for one. Only with `secure`.
+        key: a PEM file of its private key.
+        token: an API token, sent with every call; None sends none.
+        token_in_the_clear: lets the token go without TLS to another machine, for anybody on the way to read.
     """
 
     address: str
     secure: bool = False
     root_certificates: Path | None = None
     retry: RetryPolicy = DEFAULT_RETRY
+    certificate: Path | None = None
+    key: Path | None = None
+    token: str | None = field(default=None, repr=False)
+    token_in_the_clear: bool = False
 
     def __post_init__(self) -> None:
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("certificate and key: one given without the other; allowed: both or none")
+        if self.certificate is not None and not self.secure:
+            raise ValueError("certificate: given without secure; allowed: only for a TLS connection")
+        if self.token is not None and not TOKEN.fullmatch(self.token):
+            raise ValueError("token: has other characters than a token; allowed: letters, digits and -._~+/=")
+        if self.token and not (self.secure or self.token_in_the_clear or is_local(self.address)):
+            raise ValueError(
+                f"token: would go to {self.address} without TLS; allowed: with TLS, to this machine, or where asked for"
+            )
         if self.root_certificates is not None and not self.secure:
             raise ValueError("root_certificates: given without secure; allowed: only for a TLS connection")
+
+    @property
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        """Return what goes with every call."""
+        return (("authorization", f"Bearer {self.token}"),) if self.token else ()
 
     def open(self) -> grpc.Channel:
         """Open a blocking channel; nothing connects before the first call."""
@@ -87,7 +124,9 @@ class Endpoint:
 
     def _credentials(self) -> grpc.ChannelCredentials:
         roots = self.root_certificates.read_bytes() if self.root_certificates else None
-        return grpc.ssl_channel_credentials(root_certificates=roots)
+        key = self.key.read_bytes() if self.key else None
+        chain = self.certificate.read_bytes() if self.certificate else None
+        return grpc.ssl_channel_credentials(roots, key, chain)
 
     def _options(self) -> list[tuple[str, str | int]]:
         return [

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Final, TypeVar
 import typer
 from rich.console import Console
 
+from beamstep.admin_command import admin
 from beamstep.call_options import Connection, split_model, with_options
 from beamstep.failures import BAD_INPUT, OTHER, failure, failures
 from beamstep.pictures.file import Over, check_picture
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 HANDED_OVER: Final = {
     "serve": "Serve bundles over gRPC.",
+    "token": "Make, list and revoke API tokens of a server.",
     "train": "Train a model from a recipe.",
     "export": "Turn a training run into a bundle.",
     "evaluate": "Measure a bundle's quality by serving it.",
@@ -39,6 +41,7 @@ OWN: Final = (EntryPoint(name="bench", value="beamstep.bench.command:app", group
 """Handed over as well, since they need more than the client's install."""
 EXTRAS: Final = {
     "serve": "cpu",
+    "token": "cpu",
     "evaluate": "cpu,evaluate",
     "verify": "cpu,evaluate",
     "distil": "cpu,evaluate",
@@ -54,6 +57,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+app.add_typer(admin, name="admin")
 
 PointsFile = Annotated[str, typer.Argument(metavar="FILE", help="CSV, or two numbers a line; - reads stdin.")]
 Svg = Annotated[Path | None, typer.Option(help="Draw the points and the best answer into this file.")]

@@ -13,6 +13,7 @@ from typing import Self, TypeVar
 
 import grpc
 
+from beamstep.admin import Admin
 from beamstep.async_client import AsyncClient
 from beamstep.channel import DEFAULT_ADDRESS, DEFAULT_RETRY, DEFAULT_TIMEOUT_S, Endpoint, RetryPolicy
 from beamstep.errors import ServiceError, error_of
@@ -35,6 +36,7 @@ from beamstep.requests import (
     triangulation_score_request,
 )
 from beamstep.v1 import captioning_pb2, model_pb2, pointing_pb2, translation_pb2
+from beamstep.v1.admin_pb2_grpc import AdminServiceStub
 from beamstep.v1.captioning_pb2_grpc import CaptioningServiceStub
 from beamstep.v1.decoding_pb2 import DecodingOptions
 from beamstep.v1.model_pb2_grpc import ModelServiceStub
@@ -63,6 +65,10 @@ class Client:
         secure: bool = False,
         root_certificates: Path | None = None,
         retry: RetryPolicy = DEFAULT_RETRY,
+        certificate: Path | None = None,
+        key: Path | None = None,
+        token: str | None = None,
+        token_in_the_clear: bool = False,
     ) -> None:
         """Prepare to call a server; nothing connects before the first call.
 
@@ -72,9 +78,19 @@ class Client:
             secure: whether to speak TLS.
             root_certificates: a PEM file of the authorities to trust, with `secure`; None takes gRPC's own.
             retry: what to do about UNAVAILABLE.
+            certificate: a PEM file of a certificate to show a server that asks for one, with `secure`.
+            key: a PEM file of its private key.
+            token: an API token, sent with every call. Without TLS it goes to this machine alone.
+            token_in_the_clear: lets it go to others too, for anybody on the way to read.
+
+        Raises:
+            ValueError: these do not go together.
+            OSError: a file cannot be read.
         """
         self._timeout_s = timeout_s
-        self._channel = Endpoint(address, secure, root_certificates, retry).open()
+        endpoint = Endpoint(address, secure, root_certificates, retry, certificate, key, token, token_in_the_clear)
+        self._metadata = endpoint.metadata
+        self._channel = endpoint.open()
         self._translation = TranslationServiceStub(self._channel)
         self._captioning = CaptioningServiceStub(self._channel)
         self._pointing = PointingServiceStub(self._channel)
@@ -246,16 +262,21 @@ class Client:
         """Describe one model, by default its latest version."""
         return self._call(self._models.GetModel, model_pb2.GetModelRequest(name=name, version=version))
 
+    @property
+    def admin(self) -> Admin:
+        """Return the calls of AdminService, which a server offers only when it is told to."""
+        return Admin(AdminServiceStub(self._channel), self._call)
+
     def _call(self, method: "grpc.UnaryUnaryMultiCallable[Request, Response]", request: Request) -> Response:
         try:
-            return method(request, timeout=self._timeout_s)
+            return method(request, timeout=self._timeout_s, metadata=self._metadata)
         except grpc.RpcError as error:
             raise error_of(error) from None
 
     def _stream(
         self, method: "grpc.UnaryStreamMultiCallable[Request, Response]", request: Request
     ) -> Generator[Response, None, None]:
-        call = method(request, timeout=self._timeout_s)
+        call = method(request, timeout=self._timeout_s, metadata=self._metadata)
         try:
             yield from call
         except grpc.RpcError as error:

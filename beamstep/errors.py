@@ -43,6 +43,14 @@ class InvalidRequest(ServiceError):  # noqa: N818 - named by what it is, STYLE.m
     """The request must change."""
 
 
+class Unauthenticated(ServiceError):  # noqa: N818
+    """The server asks for an API token; none came with the call, or none that is good."""
+
+
+class Forbidden(ServiceError):  # noqa: N818
+    """The token has no right to this call."""
+
+
 class UnknownModel(ServiceError):  # noqa: N818
     """The server has no such model; or, of an address that answers for no such service, no such service."""
 
@@ -70,6 +78,8 @@ class TimedOut(ServiceError):  # noqa: N818
 
 ERRORS: dict[grpc.StatusCode, type[ServiceError]] = {
     grpc.StatusCode.INVALID_ARGUMENT: InvalidRequest,
+    grpc.StatusCode.UNAUTHENTICATED: Unauthenticated,
+    grpc.StatusCode.PERMISSION_DENIED: Forbidden,
     grpc.StatusCode.NOT_FOUND: UnknownModel,
     grpc.StatusCode.UNIMPLEMENTED: UnknownModel,
     grpc.StatusCode.RESOURCE_EXHAUSTED: Overloaded,

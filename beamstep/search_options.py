@@ -42,6 +42,14 @@ class OnDeadline(StrEnum):
     RETURN_BEST = "return-best"
 
 
+class Priority(StrEnum):
+    """The values of --priority."""
+
+    LOW = "low"
+    NORMAL = "normal"
+    HIGH = "high"
+
+
 class Repair(StrEnum):
     """The values of --repair."""
 
@@ -136,6 +144,9 @@ class ScoreCall(Connection):
         ),
     ] = None
     ensemble_weight: Annotated[float | None, _option(ENSEMBLE, "The weight of --model beside the others'.")] = None
+    priority: Annotated[
+        Priority | None, typer.Option(help="How urgent it is beside what else waits at the server; by default normal.")
+    ] = None
 
     @property
     def reference(self) -> tuple[str, str]:
@@ -169,6 +180,7 @@ class ScoreCall(Connection):
                 for other in self.ensemble or ()
             ],
             ensemble_weight=self.ensemble_weight,
+            priority=self.priority and f"PRIORITY_{self.priority.name}",
         )
 
 

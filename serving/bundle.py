@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -24,20 +25,37 @@ class Bundle:
         folder: models/<name>/<version>.
         manifest: what it says of itself.
         manifest_json: the same, byte for byte as in the folder.
+        edition: tells it from another content that was served under the same name and version before; else "".
     """
 
     folder: Path
     manifest: Manifest
     manifest_json: str
+    edition: str = ""
 
     def path(self, spec: GraphSpec | FileSpec) -> Path:
         """Return where a file of this bundle lies."""
         return self.folder / spec.file
 
+    @cached_property
+    def identity(self) -> str:
+        """Return a hash of the manifest, which has one of every file: another content under the same name has another."""
+        return hashlib.sha256(self.manifest_json.encode(errors="surrogatepass")).hexdigest()
+
     @property
     def key(self) -> str:
         """Name and version in one string, for logs and errors."""
         return f"{self.manifest.name}/{self.manifest.version}"
+
+    @property
+    def lane(self) -> str:
+        """Name, version and edition in one string: the engine's key."""
+        return f"{self.key}#{self.edition}" if self.edition else self.key
+
+    @property
+    def content(self) -> str:
+        """Return a hash of the whole bundle: of the manifest, which has the hash of every other file."""
+        return hashlib.sha256(self.manifest_json.encode()).hexdigest()
 
 
 def load_bundle(folder: Path) -> Bundle:
@@ -60,18 +78,24 @@ def load_bundle(folder: Path) -> Bundle:
 
 
 def find_bundles(models: Path) -> list[Path]:
-    """List the bundle folders under `models/<name>/<version>/`, by name, then latest version first.
+    """List the bundle folders under `models/<name>/<version>/`, by name, then latest version first; hidden ones are none.
 
     Raises:
         BadBundle: `models` is not a folder, or holds no bundle.
     """
     if not models.is_dir():
         raise BadBundle(f"{models}: not a folder; expected models/<name>/<version>/{MANIFEST_FILE}")
-    folders = [path.parent for path in models.glob(f"*/*/{MANIFEST_FILE}")]
+    folders = bundle_folders(models)
     if not folders:
         raise BadBundle(f"{models}: no bundle in it; expected models/<name>/<version>/{MANIFEST_FILE}")
     latest_first = sorted(folders, key=lambda folder: version_order(folder.name), reverse=True)
     return sorted(latest_first, key=lambda folder: folder.parent.name)
+
+
+def bundle_folders(models: Path) -> list[Path]:
+    """List the bundle folders in any order; a hidden folder is one that is being written or removed."""
+    folders = (path.parent for path in models.glob(f"*/*/{MANIFEST_FILE}"))
+    return [folder for folder in folders if not folder.name.startswith(".") and not folder.parent.name.startswith(".")]
 
 
 def version_order(version: str) -> tuple[tuple[int, int, str], ...]:

@@ -5,10 +5,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from serving.access.config import AccessConfig
 from serving.errors import BadConfiguration
+from serving.http.config import HttpConfig
+from serving.load import LoadConfig
 from serving.manifest import TaskName
+from serving.observation.config import ObservationConfig
+from serving.repository.config import RepositoryConfig
 from serving.runtime.config import SessionConfig
 from serving.scheduler import Limits
+from serving.tasks.images import ImageLimits
 
 SERVICE_TASKS: Final[Mapping[str, tuple[TaskName, ...]]] = {
     "translation": ("translation",),
@@ -30,12 +36,18 @@ class ServerConfig:
         preferred: names of bundles that come before the others: where a request names no model, the first of its task answers.
         session: how ONNX Runtime runs them.
         limits: how much each model takes on.
+        load: who shares it with whom, which models have limits of their own, and what is cached.
+        observation: how the server tells of its calls.
         image_threads: how many images are decoded at a time.
         message_bytes: the largest request message; a larger one is RESOURCE_EXHAUSTED.
+        images: how large an image may be.
+        access: who may call, and over what.
         grace_s: how long running requests may take to finish when the server is told to stop.
         shares_port: whether other processes listen on the port too (`serving/workers.py`): it is opened once the models are
             loaded, since the kernel would send calls to it before.
         kserve: whether to answer in the KServe v2 protocol, too, on the same port.
+        http: whether there is an HTTP port, and where.
+        repository: which versions are served, and how models come and go meanwhile.
     """
 
     models: Path
@@ -45,11 +57,17 @@ class ServerConfig:
     preferred: tuple[str, ...] = ()
     session: SessionConfig = field(default_factory=SessionConfig)
     limits: Limits = field(default_factory=Limits)
+    load: LoadConfig = field(default_factory=LoadConfig)
+    observation: ObservationConfig = field(default_factory=ObservationConfig)
     image_threads: int = 2
     message_bytes: int = 16 * 2**20
+    images: ImageLimits = field(default_factory=ImageLimits)
+    access: AccessConfig = field(default_factory=AccessConfig)
     grace_s: float = 20.0
     shares_port: bool = False
     kserve: bool = True
+    http: HttpConfig = field(default_factory=HttpConfig)
+    repository: RepositoryConfig = field(default_factory=RepositoryConfig)
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:

@@ -8,24 +8,29 @@
     engine.stop(drain_s=10)
 
 Models with work take turns, one step each, so that a busy model cannot starve another. With nothing to do the thread sleeps.
+They come and go while others work: `add`, and `retire`, after which those there are answered and then the model is let go.
 Whatever a model raises fails the requests that were in that call, and those alone.
 """
 
 import itertools
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final, Self
 
+from serving.caches.memory import MemoryCache
+from serving.claim import Claim, Priority
 from serving.decoding.constraints import Constraint
 from serving.decoding.options import DecodingOptions
 from serving.decoding.step import Model
 from serving.errors import Draining, Expired, Overloaded, UnknownModel
 from serving.lane import Counters, Lane
+from serving.observer import NOBODY, EngineObserver
 from serving.request import Deliver, Inputs, OnProgress, Request, Ticket
-from serving.scheduler import Claim, Limits
+from serving.scheduler import Limits
 
 MOST_MADE: Final = 16
 """How many models that were made for requests, such as ensembles, there are at a time."""
@@ -40,39 +45,71 @@ class Load:
     running_rows: int
 
 
+@dataclass(frozen=True)
+class Leaving:
+    """A retired model: no request comes any more, those there are finish.
+
+    Attributes:
+        lanes: its own, and those of ensembles that it is a member of.
+        gone: done when all of them are idle and let go.
+    """
+
+    lanes: tuple[Lane, ...]
+    gone: Future[None]
+
+    @property
+    def busy(self) -> bool:
+        """Say whether a request is still there."""
+        return any(lane.scheduler.busy for lane in self.lanes)
+
+
 class Engine:
-    """Runs the searches of all models on one thread of its own."""
+    """Runs the searches of all models on one thread of its own.
+
+    Attributes:
+        counters: what it did so far.
+        models: by key, as they are now; never changed, but replaced by another mapping where a model comes or goes.
+    """
 
     def __init__(
         self,
         models: Mapping[str, Model],
         limits: Limits | Mapping[str, Limits] | None = None,
+        *,
         clock: Callable[[], float] = time.monotonic,
         deliver: Deliver = lambda hand_over: hand_over(),
+        memory_cache: MemoryCache | None = None,
+        observer: EngineObserver = NOBODY,
     ) -> None:
         """Make an engine that is not running yet.
 
         Args:
             models: by key; nobody else may call them from now on.
-            limits: one for every model, or by key; None takes the defaults of `Limits`.
+            limits: one for every model, or by key, "" standing for all others; None takes the defaults of `Limits`.
             clock: seconds; deadlines are told in it.
             deliver: calls the function it is given, at once or on another thread, which answers all requests that were over in one
                 turn; an event loop's call_soon_threadsafe wakes the loop once instead of once an answer.
+            memory_cache: sources that were encoded before; None keeps none.
+            observer: is told of all work, on the engine's thread.
         """
         self._deliver = deliver
+        self._memory_cache = memory_cache
+        self._observer = observer
         self._limits = Limits() if limits is None else limits
         self._clock = clock
         self._numbers = itertools.count()
-        self._condition = threading.Condition()  # guards the lanes, their schedulers and the two flags
+        self._condition = threading.Condition()  # guards the lanes, their schedulers and the flags
         self._accepting = False
         self._halted = False
+        self._ended = False
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self.counters = Counters()
-        self.models: Final = dict(models)
-        self._lanes = {
-            key: self._lane(model, limits if limits is None or isinstance(limits, Limits) else limits[key])
-            for key, model in models.items()
-        }
+        self.models: Mapping[str, Model] = dict(models)
+        # Never changed but replaced, for the engine's thread may be going through them.
+        self._lanes = {key: self._lane(key, model, self._limits_of(key)) for key, model in models.items()}
+        self._background: frozenset[str] = frozenset()  # keys of lanes that work when no other does
+        self._members: Mapping[str, Sequence[str]] = {}  # of the lanes that were made for requests
+        self._leaving: tuple[Leaving, ...] = ()
 
     # ---- from any thread
 
@@ -109,6 +146,53 @@ class Engine:
         """Say whether the thread is alive; readiness checks read it."""
         return self._thread.is_alive()
 
+    def add(self, key: str, model: Model, *, limits: Limits | None = None, background: bool = False) -> None:
+        """Take requests for one more model.
+
+        Args:
+            key: no model that is there has it; one that was retired and is not gone yet may.
+            model: nobody else may call it from now on. It may be there under another key: one thread calls both.
+            limits: its own; None takes those of its key, or of all others.
+            background: whether it works only when no other model has anything to do.
+
+        Raises:
+            Draining: the engine was stopped.
+        """
+        with self._condition:
+            if self._halted or self._ended:
+                raise Draining("the server is shutting down")
+            assert key not in self._lanes, f"{key} is there"
+            self.models = {**self.models, key: model}
+            self._lanes = {**self._lanes, key: self._lane(key, model, limits or self._limits_of(key))}
+            self._background |= {key} if background else set()
+
+    def retire(self, key: str) -> "Future[None]":
+        """Take no more requests for a model; those there are finish, waiting or running, and then it is let go.
+
+        Ensembles that it is a member of go with it.
+
+        Returns:
+            what is done when it is gone. Whoever asks for the model from now on gets UnknownModel.
+
+        Raises:
+            UnknownModel: there is none of this key.
+        """
+        with self._condition:
+            self._check_known(key)
+            keys = {key, *(made for made, members in self._members.items() if key in members)}
+            leaving = Leaving(tuple(self._lanes[other] for other in keys), Future())
+            self.models = {other: model for other, model in self.models.items() if other != key}
+            self._lanes = {other: lane for other, lane in self._lanes.items() if other not in keys}
+            self._members = {made: members for made, members in self._members.items() if made not in keys}
+            self._background -= {key}
+            working = self._thread.is_alive() and not self._ended
+            if working:
+                self._leaving = (*self._leaving, leaving)
+                self._condition.notify()
+        if not working:
+            leaving.gone.set_result(None)
+        return leaving.gone
+
     def submit(
         self,
         model: str,
@@ -121,6 +205,9 @@ class Engine:
         source_length: int = 0,
         on_progress: OnProgress | None = None,
         make: Callable[[], Model] | None = None,
+        members: Sequence[str] = (),
+        client: str = "",
+        priority: Priority = Priority.NORMAL,
     ) -> Ticket:
         """Queue one request; never waits.
 
@@ -135,14 +222,18 @@ class Engine:
             on_progress: told after every step how far the search has come.
             make: makes the model where there is none of this key yet, of models that are there: an ensemble. It works under the
                 same limits as `models` by default, and may be forgotten when nobody uses it.
+            members: keys of the models that `make` uses.
+            client: who asks; those that wait share the model by it.
+            priority: how urgent it is.
 
         Raises:
             UnknownModel, InvalidRequest (a beam wider than the batch), Draining (not running),
-            Overloaded (the queue is full, or as many models as may be were made for others),
+            Overloaded (the queue is full, or as many models as may be were made for others; later also where the request has to
+            leave a full queue for a client with fewer in it),
             Expired (the deadline cannot be met, by the quickest work of late).
         """
-        if model not in self._lanes and make is None:
-            raise UnknownModel(f"model {model!r} is not loaded; loaded: {', '.join(sorted(self.models)) or 'none'}")
+        if make is None:
+            self._check_known(model)
         now = self._clock()
         request = Request(inputs, options, constraint, source_length, on_progress, Future(), now)
         with self._condition:
@@ -150,26 +241,67 @@ class Engine:
                 raise Draining("the server is starting or shutting down; retry elsewhere")
             lane = self._lanes.get(model)
             if lane is None:
-                assert make is not None
-                lane = self._make_lane(model, make)
+                if make is None:  # retired a moment ago
+                    self._check_known(model)
+                    raise AssertionError("a model without a lane")
+                lane = self._make_lane(model, make, members)
             number = next(self._numbers)
             self._check_deadline(lane, request, deadline, return_best=return_best)
-            try:
-                lane.scheduler.submit(number, Claim(options.beam_size, deadline, return_best, source_length))
-            except Overloaded as error:
-                self.counters.refused += 1
-                raise Overloaded(str(error), lane.pace.retry_after_s(len(lane.scheduler.waiting))) from None
+            claim = Claim(options.beam_size, deadline, return_best, source_length, client, priority)
+            with self._refusing(lane):
+                displaced = lane.scheduler.submit(number, claim)
+            leaver = None if displaced is None else lane.requests[displaced]
+            retry_s = lane.pace.retry_after_s(len(lane.scheduler.waiting))
             lane.requests[number] = request
             self.counters.submitted += 1
             self._condition.notify()
+        if leaver is not None:
+            leaver.reject(Overloaded("the queue is full and others have fewer requests in it; retry later", retry_s))
         request.future.add_done_callback(lambda future: self._withdraw(lane, number) if future.cancelled() else None)
         return Ticket(request.future)
+
+    def check_room(self, model: str, client: str = "", priority: Priority = Priority.NORMAL) -> None:
+        """Refuse a request that `submit` would refuse for a full queue, before anybody prepares it.
+
+        Raises:
+            Overloaded: see `submit`.
+        """
+        lane = self._lanes.get(model)
+        if lane is not None:
+            with self._condition, self._refusing(lane):
+                lane.scheduler.check_room(client, priority)
 
     def load(self, model: str) -> Load:
         """Return what a model is busy with."""
         lane = self._lanes[model]
         with self._condition:
             return Load(len(lane.scheduler.waiting), len(lane.scheduler.running), lane.scheduler.rows)
+
+    def loads(self) -> dict[str, Load]:
+        """Return what every model is busy with, ensembles that were made for requests among them."""
+        with self._condition:
+            schedulers = {key: lane.scheduler for key, lane in self._lanes.items()}
+            return {key: Load(len(s.waiting), len(s.running), s.rows) for key, s in schedulers.items()}
+
+    @contextmanager
+    def _refusing(self, lane: Lane) -> Iterator[None]:
+        """Count a refusal, and say when there may be room."""
+        try:
+            yield
+        except Overloaded as error:
+            self.counters.refused += 1
+            raise Overloaded(str(error), lane.pace.retry_after_s(len(lane.scheduler.waiting))) from None
+
+    def _limits_of(self, key: str) -> Limits:
+        if isinstance(self._limits, Limits):
+            return self._limits
+        return self._limits.get(key) or self._limits.get("") or Limits()
+
+    def _check_known(self, key: str) -> None:
+        """Raise UnknownModel where there is no model of this key; ensembles are none."""
+        if key not in self.models:
+            loaded = ", ".join(sorted(self.models.keys() - self._background)) or "none"
+            raise UnknownModel(f"model {key!r} is not loaded; loaded: {loaded}")
 
     def _check_deadline(self, lane: Lane, request: Request, deadline: float | None, *, return_best: bool) -> None:
         """Refuse a request that cannot be answered in time even if it were alone and greedy."""
@@ -189,22 +321,28 @@ class Engine:
                 f"the deadline is in {1000 * left:.1f} ms, and the quickest answer takes {1000 * needed:.1f} ms here"
             )
 
-    def _lane(self, model: Model, limits: Limits | None) -> Lane:
+    def _lane(self, key: str, model: Model, limits: Limits) -> Lane:
         return Lane(
             model,
-            limits or Limits(),
+            limits,
             clock=self._clock,
             lock=self._condition,
             counters=self.counters,
             deliver=self._deliver,
+            cache=None if self._memory_cache is None else self._memory_cache.of_model(),
+            key=key,
+            observer=self._observer,
         )
 
-    def _make_lane(self, key: str, make: Callable[[], Model]) -> Lane:
+    def _make_lane(self, key: str, make: Callable[[], Model], members: Sequence[str]) -> Lane:
         """Add a lane for a model that is made of others; the oldest that nobody uses makes room.
 
         Raises:
+            UnknownModel: a member is gone.
             Overloaded: all are in use; as many lanes as there are requests would know no limits, each having its own.
         """
+        for member in members:
+            self._check_known(member)
         made = [other for other in self._lanes if other not in self.models]
         excess = len(made) + 1 - MOST_MADE
         idle = [other for other in made if not self._lanes[other].scheduler.busy][: max(0, excess)]
@@ -212,11 +350,10 @@ class Engine:
             self.counters.refused += 1
             retry_s = min(self._lanes[other].pace.retry_after_s(1) for other in made)
             raise Overloaded(f"{len(made)} other ensembles are at work; retry later", retry_s)
-        limits = self._limits if isinstance(self._limits, Limits) else None
-        # A new dictionary, for the engine's thread may be going through the old one.
-        self._lanes = {other: lane for other, lane in self._lanes.items() if other not in idle}
-        self._lanes[key] = self._lane(make(), limits)
-        return self._lanes[key]
+        made_lane = self._lane(key, make(), self._limits_of(key))
+        self._lanes = {other: lane for other, lane in self._lanes.items() if other not in idle} | {key: made_lane}
+        self._members = {other: of for other, of in self._members.items() if other not in idle} | {key: members}
+        return made_lane
 
     def _withdraw(self, lane: Lane, number: int) -> None:
         """Let the next turn evict a request that nobody waits for."""
@@ -230,23 +367,52 @@ class Engine:
         """Take turns until told to stop, then fail whoever is left."""
         try:
             while not self._halted:
-                busy = [lane for lane in self._lanes.values() if lane.scheduler.busy]
-                for lane in busy:
-                    lane.turn()
-                if not busy and not self._wait_for_work():
+                worked = self._turn()
+                if self._leaving:
+                    self._let_go()
+                if not worked and not self._wait_for_work():
                     break
         finally:
             with self._condition:
                 self._accepting = False
-                left = [(lane, list(lane.requests)) for lane in self._lanes.values()]
+                self._ended = True
+                left = [(lane, list(lane.requests)) for lane in self._every_lane()]
+                leaving, self._leaving = self._leaving, ()
             for lane, numbers in left:
                 lane.fail(numbers, Draining, "the server shut down before the answer was ready; retry elsewhere")
+            for one in leaving:
+                one.gone.set_result(None)
+
+    def _turn(self) -> bool:
+        """Let every lane with work take a turn, and one in the background where none has; say whether there was one."""
+        behind = self._background
+        busy = [lane for key, lane in self._lanes.items() if lane.scheduler.busy and key not in behind]
+        busy += [lane for leaving in self._leaving for lane in leaving.lanes if lane.scheduler.busy]
+        busy = busy or [lane for lane in self._lanes.values() if lane.scheduler.busy]
+        for lane in busy:
+            lane.turn()
+        return bool(busy)
+
+    def _let_go(self) -> None:
+        """Forget the retired models whose last request is over."""
+        with self._condition:
+            over = [leaving for leaving in self._leaving if not leaving.busy]
+            self._leaving = tuple(leaving for leaving in self._leaving if leaving not in over)
+        gone = [leaving.gone for leaving in over]
+        del over  # with it goes the model, before anybody is told so
+        for one in gone:
+            one.set_result(None)
 
     def _wait_for_work(self) -> bool:
         """Sleep until there is something to do; say whether to go on."""
         with self._condition:
-            while not (self._halted or any(lane.scheduler.busy for lane in self._lanes.values())):
+            while not (self._halted or self._leaving or any(lane.scheduler.busy for lane in self._lanes.values())):
                 if not self._accepting:
                     return False
                 self._condition.wait()
             return not self._halted
+
+    def _every_lane(self) -> Iterator[Lane]:
+        yield from self._lanes.values()
+        for leaving in self._leaving:
+            yield from leaving.lanes

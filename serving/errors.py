@@ -15,6 +15,14 @@ class InvalidRequest(BeamstepError):  # noqa: N818 - named by what it is, STYLE.
         self.allowed = allowed
 
 
+class Unauthenticated(BeamstepError):  # noqa: N818
+    """The caller must show who it is: no token came with the call, or none that is good."""
+
+
+class Forbidden(BeamstepError):  # noqa: N818
+    """The caller is known and may not do this; the operator may allow it."""
+
+
 class UnknownModel(BeamstepError):  # noqa: N818
     """The caller named a model that is not loaded."""
 
@@ -41,6 +49,10 @@ class Expired(BeamstepError):  # noqa: N818
 
 class ModelFault(BeamstepError):  # noqa: N818
     """The model failed this request: it raised, or its log-probs are not numbers. The operator must look; nobody else's fault."""
+
+
+class Refused(BeamstepError):  # noqa: N818
+    """The models that are there do not allow it: the administrator must change that first, such as replace a bad bundle."""
 
 
 class BadBundle(BeamstepError):  # noqa: N818

@@ -7,12 +7,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from serving.caches.memory import ModelMemoryCache
 from serving.decoding.request import Finished
-from serving.decoding.step import Model
+from serving.decoding.step import Encoded, Model
 from serving.errors import BeamstepError, Expired, ModelFault
 from serving.groups import Groups, length_class
+from serving.observer import NOBODY, EngineObserver, Outcome
 from serving.pace import Pace
-from serving.request import Decoded, Deliver, Request
+from serving.request import CacheHit, Decoded, Deliver, Request
 from serving.running import Admission, RunningBatch
 from serving.scheduler import Leavers, Limits, Scheduler
 
@@ -29,7 +31,7 @@ ANSWER_EACH_S: Final = 0.002
 class Counters:
     """What the engine did since it was made; written by it alone, free for anyone to read.
 
-    Every request that was submitted ends in exactly one of finished, cancelled, expired and failed.
+    Every request that was submitted ends in exactly one of finished, cancelled, expired, displaced and failed.
 
     Attributes:
         submitted: taken into a queue.
@@ -39,6 +41,7 @@ class Counters:
         returned_early: those of them that were answered with their best so far when their deadline came.
         cancelled: withdrawn by the caller, waiting or running.
         expired: overtaken by their deadline, waiting or running.
+        displaced: had to leave a full queue for others, see `FairQueue.displaced_by`.
         failed: by a fault of the model, or the end of the engine.
         evicted_rows: rows that were in a batch when their request was cancelled or expired.
         encoder_runs: of all models.
@@ -53,6 +56,7 @@ class Counters:
     returned_early: int = 0
     cancelled: int = 0
     expired: int = 0
+    displaced: int = 0
     failed: int = 0
     evicted_rows: int = 0
     encoder_runs: int = 0
@@ -75,7 +79,11 @@ class Lane:
         lock: threading.Condition,
         counters: Counters,
         deliver: Deliver,
+        cache: ModelMemoryCache | None = None,
+        key: str = "",
+        observer: EngineObserver = NOBODY,
     ) -> None:
+        self._cache = cache
         self.scheduler = Scheduler(limits)
         self.requests: dict[int, Request] = {}
         self.pace = Pace()
@@ -84,6 +92,8 @@ class Lane:
         self._lock = lock
         self._counters = counters
         self._deliver = deliver
+        self._key = key
+        self._observer = observer
         self._groups = Groups()
         self._streaming: set[int] = set()  # running requests that are told of their progress
 
@@ -93,10 +103,11 @@ class Lane:
             self._turn()
         except Exception as error:
             with self._lock:
-                begun = [number for number in self.requests if number not in self.scheduler.waiting]
+                elsewhere = {*self.scheduler.waiting, *self.scheduler.displaced}
+                begun = [number for number in self.requests if number not in elsewhere]
             logger.exception("a turn failed; its %d requests fail, the engine goes on", len(begun))
-            self._groups.clear()
             self.fail(begun, ModelFault, f"the decoder step failed: {error!r}")
+            self._groups.clear()
 
     def fail(self, numbers: Sequence[int], kind: type[BeamstepError], sentence: str) -> None:
         """Fail requests, wherever they are."""
@@ -105,7 +116,7 @@ class Lane:
                 self.scheduler.finish(number)
         for number in numbers:
             self._counters.failed += 1
-            self._forget(number).reject(kind(sentence))
+            self._forget(number, "failed").reject(kind(sentence))
 
     def _turn(self) -> None:
         began = self._clock()
@@ -118,10 +129,16 @@ class Lane:
         if not self._groups:
             return
         group = self._groups.next()
+        batch = group.batch
+        rows, sources = batch.row_count, batch.request_count
         self._counters.steps += 1
-        self._counters.rows += group.batch.row_count
+        self._counters.rows += rows
         stepping = self._clock()
-        finished = group.batch.step()
+        inputs = batch.prepare()
+        running = self._clock()
+        outputs = batch.run(inputs)
+        selecting = self._clock()
+        finished = batch.select(outputs)
         now = self._clock()
         self.pace.stepped(now, now - stepping, None if group.last_turn is None else began - group.last_turn)
         group.last_turn = began
@@ -131,8 +148,11 @@ class Lane:
         if self.scheduler.next_return < math.inf:
             self._return_best(now)
         for number in self._streaming:
-            if self._groups.of(number) is group.batch:
+            if self._groups.of(number) is batch:
                 self._report(number)
+        graph_s = selecting - running
+        search_s, turn_s = now - stepping - graph_s, self._clock() - began
+        self._observer.stepped(self._key, rows, sources, graph_s=graph_s, search_s=search_s, turn_s=turn_s)
 
     def _admit(self, numbers: Sequence[int]) -> None:
         """Encode what was admitted, sources of like length in one batch, and let its rows join."""
@@ -140,7 +160,22 @@ class Lane:
         for number in numbers:
             alike.setdefault(length_class(self.requests[number].source_length), []).append(number)
         for some in alike.values():
-            self._encode(some)
+            missing = some if self._cache is None else [number for number in some if not self._remember(number)]
+            if missing:
+                self._encode(missing)
+
+    def _remember(self, number: int) -> bool:
+        """Let a request join whose source was encoded before; say whether it was."""
+        assert self._cache is not None
+        request = self.requests[number]
+        request.memory_key = self._cache.key(request.inputs)
+        encoded = self._cache.get(request.memory_key)
+        if encoded is None:
+            return False
+        now = self._clock()
+        request.cache_hit = CacheHit.MEMORY
+        self._join([number], encoded, now, now)
+        return True
 
     def _encode(self, numbers: Sequence[int]) -> None:
         requests = [self.requests[number] for number in numbers]
@@ -154,11 +189,22 @@ class Lane:
             return
         ended = self._clock()
         self.pace.encoded(ended - began)
+        width = encoded.memory["memory_mask"].shape[1]
+        real = sum(min(request.source_length or width, width) for request in requests)
+        self._observer.encoded(self._key, len(requests), real, len(requests) * width, ended - began)
+        if self._cache is not None:
+            self._cache.put([request.memory_key for request in requests], encoded)
+        self._join(numbers, encoded, began, ended)
+
+    def _join(self, numbers: Sequence[int], encoded: Encoded, began: float, ended: float) -> None:
+        """Let requests of sources of like length take part from the next step on; `encoded` has theirs in the same order."""
+        requests = [self.requests[number] for number in numbers]
         special = requests[0].options.special
         group = self._groups.home(requests[0].source_length, lambda: RunningBatch(self._model, special))
         joining = []
         for number, request in zip(numbers, requests, strict=True):
             request.encode_began, request.encode_ended = began, ended
+            request.joined_step = group.batch.step_count
             joining.append(Admission(number, request.options, request.constraint, request.source_length))
             self._groups.joined(number, group)
             if request.on_progress is not None:
@@ -177,7 +223,7 @@ class Lane:
                 sentence = f"the model's log-probs are not numbers at step {over.step_count}"
                 self.fail([over.request], ModelFault, sentence)
                 continue
-            request = self._forget(over.request)
+            request = self._forget(over.request, "finished")
             self._counters.finished += 1
             self._counters.returned_early += deadline_reached
             if not deadline_reached:
@@ -217,8 +263,11 @@ class Lane:
             if batch is not None:
                 batch.remove(number)
         for number in leavers.withdrawn:  # their futures are cancelled already
-            self._forget(number)
+            self._forget(number, "cancelled")
             self._counters.cancelled += 1
+        for number in leavers.displaced:  # they have been told already
+            self._forget(number, "displaced")
+            self._counters.displaced += 1
         for number in leavers.expired:
             self._expire(number)
         self._counters.evicted_rows += rows - self._groups.row_count if leaving else 0
@@ -228,13 +277,17 @@ class Lane:
         with self._lock:
             self.scheduler.finish(number)
         self._counters.expired += 1
-        self._forget(number).reject(Expired("the deadline passed before the answer was ready"))
+        self._forget(number, "expired").reject(Expired("the deadline passed before the answer was ready"))
 
-    def _forget(self, number: int) -> Request:
+    def _forget(self, number: int, outcome: Outcome) -> Request:
         """Return a request that the lane has done with."""
+        request, batch = self.requests.pop(number), self._groups.of(number)
+        steps = 0 if batch is None else batch.step_count - request.joined_step
+        queue_s = (request.encode_began or self._clock()) - request.submitted
         self._streaming.discard(number)
         self._groups.left(number)
-        return self.requests.pop(number)
+        self._observer.ended(self._key, outcome, steps, queue_s)
+        return request
 
 
 def _hand_over(answers: Sequence[tuple[Request, Decoded]]) -> None:

@@ -1,6 +1,7 @@
 """The loaded bundles by name and version, each with its task."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final, TypeVar
 
@@ -25,8 +26,24 @@ LONGEST_ECHO: Final = 100
 AnyTask = TypeVar("AnyTask", bound=Task)
 
 
+@dataclass(frozen=True)
+class Snapshot:
+    """What is loaded at one moment.
+
+    Attributes:
+        tasks: ordered by name, preferred ones first, then by version, latest first.
+        aside: keys of those that answer only when their version is asked for.
+    """
+
+    tasks: tuple[Task, ...]
+    aside: frozenset[str] = frozenset()
+
+
 class Registry:
-    """Tasks ordered by name, preferred ones first, then by version, latest first; never changes once it is made."""
+    """Tasks ordered by name, preferred ones first, then by version, latest first.
+
+    Any thread may read: what a reader sees is one whole snapshot. Changes replace it at once; one thread makes them.
+    """
 
     def __init__(self, bundles: Iterable[Bundle], preferred: Sequence[str] = ()) -> None:
         """Open the task of every bundle.
@@ -35,17 +52,18 @@ class Registry:
             BadBundle: two bundles have the same name and version.
             BadConfiguration: no bundle has a preferred name.
         """
-        latest_first = sorted(bundles, key=lambda bundle: version_order(bundle.manifest.version), reverse=True)
-        by_name = sorted(latest_first, key=lambda bundle: bundle.manifest.name)
-        ordered = sorted(by_name, key=lambda bundle: _place(bundle.manifest.name, preferred))
-        _check_preferred(preferred, [bundle.manifest.name for bundle in ordered])
-        for first, second in pairwise(ordered):
-            if first.key == second.key:
-                raise BadBundle(f"{first.folder} and {second.folder}: both say they are {first.key}")
-        self._tasks = [TASKS[bundle.manifest.task](bundle) for bundle in ordered]
+        self._preferred = preferred
+        tasks = self._ordered([TASKS[bundle.manifest.task](bundle) for bundle in bundles])
+        _check_preferred(preferred, [task.bundle.manifest.name for task in tasks])
+        for first, second in pairwise(tasks):
+            if first.bundle.key == second.bundle.key:
+                raise BadBundle(
+                    f"{first.bundle.folder} and {second.bundle.folder}: both say they are {first.bundle.key}"
+                )
+        self._now = Snapshot(tasks)
 
     def __iter__(self) -> Iterator[Task]:
-        return iter(self._tasks)
+        return iter(self._now.tasks)
 
     def find(self, kind: type[AnyTask], name: str, version: str) -> AnyTask:
         """Return the bundle that a request for one kind of task means.
@@ -53,17 +71,34 @@ class Registry:
         Args:
             kind: what the answer must be able to do.
             name: the bundle's; "" is the first of that kind.
-            version: the bundle's; "" is the latest.
+            version: the bundle's; "" is the latest that is not set aside.
 
         Raises:
             UnknownModel: there is none; the message names those there are.
         """
-        candidates = [task for task in self._tasks if isinstance(task, kind)]
-        return _choose(candidates, name, version, f"{_word(kind)} model")
+        now = self._now
+        candidates = [task for task in now.tasks if isinstance(task, kind)]
+        return _choose(candidates, now.aside, name, version, f"{_word(kind)} model")
 
     def get(self, name: str, version: str) -> Task:
         """Return a bundle of any kind by its name and version, "" being the latest; raises UnknownModel."""
-        return _choose(self._tasks, name, version, "model")
+        now = self._now
+        return _choose(now.tasks, now.aside, name, version, "model")
+
+    def swap(self, add: Iterable[Task], remove: Collection[Task] = ()) -> None:
+        """Let some tasks take the place of others; nobody ever sees neither or both of them."""
+        now = self._now
+        left = [task for task in now.tasks if task not in remove]
+        self._now = Snapshot(self._ordered([*left, *add]), now.aside)
+
+    def set_aside(self, keys: Collection[str]) -> None:
+        """Let these versions, and no others, answer only when they are asked for by version."""
+        self._now = Snapshot(self._now.tasks, frozenset(keys))
+
+    def _ordered(self, tasks: Iterable[Task]) -> tuple[Task, ...]:
+        latest_first = sorted(tasks, key=lambda task: version_order(task.bundle.manifest.version), reverse=True)
+        by_name = sorted(latest_first, key=lambda task: task.bundle.manifest.name)
+        return tuple(sorted(by_name, key=lambda task: _place(task.bundle.manifest.name, self._preferred)))
 
 
 def _place(name: str, preferred: Sequence[str]) -> int:
@@ -76,9 +111,10 @@ def _check_preferred(preferred: Sequence[str], names: Sequence[str]) -> None:
             raise BadConfiguration(f"prefer: {name}; allowed: some of {', '.join(dict.fromkeys(names))}")
 
 
-def _choose(candidates: list[AnyTask], name: str, version: str, noun: str) -> AnyTask:
-    wanted_name = name or next((task.bundle.manifest.name for task in candidates), "")
-    for task in candidates:
+def _choose(candidates: Sequence[AnyTask], aside: Collection[str], name: str, version: str, noun: str) -> AnyTask:
+    ordinary = [task for task in candidates if task.bundle.key not in aside]
+    wanted_name = name or next((task.bundle.manifest.name for task in ordinary), "")
+    for task in candidates if version else ordinary:
         manifest = task.bundle.manifest
         if manifest.name == wanted_name and version in {"", manifest.version}:
             return task

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import dataclass
+from enum import Enum
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,14 @@ OnProgress = Callable[[Progress], None]
 """Told after every step how far a request has come, on the engine's thread: it must return at once and not raise."""
 
 
+class CacheHit(Enum):
+    """What of an answer came from a cache."""
+
+    NONE = "none"
+    MEMORY = "memory"
+    ANSWER = "answer"
+
+
 @dataclass(frozen=True)
 class Decoded:
     """The answer to one request, and where its time went.
@@ -33,6 +42,7 @@ class Decoded:
         decode_s: from the end of encoding until its search was over.
         step_count: decoder steps it took part in.
         deadline_reached: whether these are the best of a search that was not over when its deadline came.
+        cache_hit: what of it came from a cache, whose times and steps are 0.
     """
 
     hypotheses: tuple[Hypothesis, ...]
@@ -41,6 +51,7 @@ class Decoded:
     decode_s: float
     step_count: int
     deadline_reached: bool = False
+    cache_hit: CacheHit = CacheHit.NONE
 
 
 @dataclass(frozen=True)
@@ -71,6 +82,9 @@ class Request:
     submitted: float
     encode_began: float = 0.0
     encode_ended: float = 0.0
+    memory_key: bytes = b""  # of its source in the cache of encoder memory, where there is one
+    cache_hit: CacheHit = CacheHit.NONE
+    joined_step: int = 0  # steps that its batch had taken before it joined
 
     def decoded(
         self, hypotheses: tuple[Hypothesis, ...], step_count: int, now: float, *, deadline_reached: bool
@@ -83,6 +97,7 @@ class Request:
             now - self.encode_ended,
             step_count,
             deadline_reached,
+            self.cache_hit,
         )
 
     def answer(self, decoded: Decoded) -> None:

@@ -7,7 +7,7 @@ from serving.decoding.beam import SearchBatch
 from serving.decoding.constraints import Constraint
 from serving.decoding.options import DecodingOptions, SpecialTokens
 from serving.decoding.request import Finished, Progress
-from serving.decoding.step import Encoded, Model, Tensors
+from serving.decoding.step import Encoded, Model, StepInputs, StepOutputs, Tensors
 from serving.decoding.tensors import joined
 from serving.memory import MemoryPool
 
@@ -23,13 +23,18 @@ class Admission:
 
 
 class RunningBatch:
-    """The requests one model is working on: their searches, their memory, and the states of their rows."""
+    """The requests one model is working on: their searches, their memory, and the states of their rows.
+
+    Attributes:
+        step_count: graph runs since it was made.
+    """
 
     def __init__(self, model: Model, special: SpecialTokens) -> None:
         self._model = model
         self._search = SearchBatch(special)
         self._memory = MemoryPool()
         self._states: list[Tensors] = []  # what the last step left, then what has joined since
+        self.step_count = 0
         self._slots: dict[int, int] = {}  # request -> its source's slot
 
     @property
@@ -53,10 +58,23 @@ class RunningBatch:
 
     def step(self) -> list[Finished]:
         """Run the graph once and take every request one token on; return those that are over, already evicted."""
+        return self.select(self.run(self.prepare()))
+
+    def prepare(self) -> StepInputs:
+        """Return what the next graph run is to do: the first third of `step`."""
+        return self._search.inputs()
+
+    def run(self, inputs: StepInputs) -> StepOutputs:
+        """Run the graph on what `prepare` gave."""
         outputs, state = self._model.step(
-            self._search.inputs(), self._memory.tensors, self._joined_states(), attention=self._search.wants_attention
+            inputs, self._memory.tensors, self._joined_states(), attention=self._search.wants_attention
         )
         self._states = [state]
+        self.step_count += 1
+        return outputs
+
+    def select(self, outputs: StepOutputs) -> list[Finished]:
+        """Take every request one token on by what `run` gave; return those that are over, already evicted."""
         finished = self._search.select(outputs)
         for over in finished:
             self._memory.release(self._slots.pop(over.request))

@@ -3,7 +3,9 @@
 import math
 from dataclasses import dataclass
 
+from serving.claim import Claim, Priority
 from serving.errors import InvalidRequest, Overloaded
+from serving.fair_queue import FairQueue
 
 
 @dataclass(frozen=True)
@@ -30,28 +32,12 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Claim:
-    """What one request takes up.
-
-    Attributes:
-        rows: of the batch.
-        deadline: until when at the latest, in the caller's clock; None is never.
-        return_best: whether it wants what it has shortly before the deadline; see `Scheduler.due`.
-        positions: of its source; 0 where they are not known.
-    """
-
-    rows: int
-    deadline: float | None
-    return_best: bool = False
-    positions: int = 0
-
-
-@dataclass(frozen=True)
 class Leavers:
-    """Requests that leave without an answer."""
+    """Requests that leave without an answer; the displaced have been told already."""
 
     withdrawn: tuple[int, ...] = ()
     expired: tuple[int, ...] = ()
+    displaced: tuple[int, ...] = ()
 
 
 NOBODY = Leavers()
@@ -60,15 +46,19 @@ NOBODY = Leavers()
 class Scheduler:
     """Requests by id, each waiting or running until it is finished, withdrawn or expired.
 
-    First come, first served: the first in the queue is never overtaken, so a wide beam that has to wait for room cannot starve
-    behind narrow ones.
+    Clients and classes of priority share the room (`FairQueue`); whoever is next is never overtaken, so a wide beam that has to
+    wait for room cannot starve behind narrow ones.
+
+    Attributes:
+        displaced: requests that had to leave a full queue to make room, until the next sweep.
     """
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
-        self.waiting: dict[int, Claim] = {}  # in order of arrival
+        self.waiting = FairQueue()
         self.running: dict[int, Claim] = {}
         self.rows = 0  # claimed by those running
+        self.displaced: list[int] = []
         self._withdrawn: list[int] = []
         self._next_deadline = math.inf
         self.next_return = math.inf  # no deadline of those that want their best by then is nearer
@@ -78,22 +68,38 @@ class Scheduler:
         """Say whether there is anything to do."""
         return bool(self.waiting or self.running)
 
-    def submit(self, request: int, claim: Claim) -> None:
-        """Queue a request.
+    def check_room(self, client: str, priority: Priority) -> int | None:
+        """Return who would have to leave the queue for one more request of `client`; None where nobody has to.
+
+        Raises:
+            Overloaded: the queue is full, and nobody else has more than their share of it.
+        """
+        if len(self.waiting) < self.limits.waiting_requests:
+            return None
+        displaced = self.waiting.displaced_by(client, priority)
+        if displaced is None:
+            raise Overloaded(f"the queue is full: {len(self.waiting)} requests are waiting; retry later")
+        return displaced
+
+    def submit(self, request: int, claim: Claim) -> int | None:
+        """Queue a request; return the one that has to leave the queue for it, if any, which is to be told.
 
         Raises:
             InvalidRequest: its beam is wider than a whole batch may be.
-            Overloaded: the queue is full.
+            Overloaded: see `check_room`.
         """
         if claim.rows > self.limits.batch_rows:
             raise InvalidRequest("beam_size", str(claim.rows), f"1 to {self.limits.batch_rows}, the rows of one batch")
-        if len(self.waiting) >= self.limits.waiting_requests:
-            raise Overloaded(f"the queue is full: {len(self.waiting)} requests are waiting; retry later")
-        self.waiting[request] = claim
+        displaced = self.check_room(claim.client, claim.priority)
+        if displaced is not None:
+            self._remove(displaced)
+            self.displaced.append(displaced)
+        self.waiting.add(request, claim)
         if claim.deadline is not None:
             self._next_deadline = min(self._next_deadline, claim.deadline)
             if claim.return_best:
                 self.next_return = min(self.next_return, claim.deadline)
+        return displaced
 
     def withdraw(self, request: int) -> None:
         """Note that nobody wants the answer any more; does nothing when the request is gone already."""
@@ -102,17 +108,19 @@ class Scheduler:
 
     def sweep(self, now: float) -> Leavers:
         """Remove the withdrawn and the expired, waiting or running, and return them; to be called before admitting."""
+        displaced = tuple(self.displaced)
+        self.displaced.clear()
         if not self._withdrawn and now < self._next_deadline:
-            return NOBODY
+            return Leavers(displaced=displaced) if displaced else NOBODY
         withdrawn = tuple(request for request in dict.fromkeys(self._withdrawn) if self._remove(request))
         self._withdrawn.clear()
-        claims = self.waiting | self.running
+        claims = {**self.waiting, **self.running}
         expired = tuple(r for r, claim in claims.items() if claim.deadline is not None and claim.deadline <= now)
         for request in expired:
             self._remove(request)
-        remaining = (self.waiting | self.running).values()
+        remaining = {**self.waiting, **self.running}.values()
         self._next_deadline = min((c.deadline for c in remaining if c.deadline is not None), default=math.inf)
-        return Leavers(withdrawn, expired)
+        return Leavers(withdrawn, expired, displaced)
 
     def due(self, now: float, lead: float, each: float = 0.0) -> list[int]:
         """Return the running requests that want their best now, so that all have it by their deadlines; they stay until finished.
@@ -127,7 +135,7 @@ class Scheduler:
         """
         if now + lead + each * len(self.running) < self.next_return:
             return []
-        claims = self.waiting | self.running
+        claims = {**self.waiting, **self.running}
         deadlines = {r: c.deadline for r, c in claims.items() if c.return_best and c.deadline is not None}
         nearest = sorted((r for r in deadlines if r in self.running), key=lambda r: deadlines[r])
         late = [place for place, r in enumerate(nearest) if deadlines[r] <= now + lead + each * place]
@@ -136,15 +144,16 @@ class Scheduler:
         return due
 
     def admit(self) -> list[int]:
-        """Move those who fit from the queue to the batch, in order of arrival, and return them."""
+        """Move those who fit from the queue to the batch, in the order of `FairQueue`, and return them."""
         admitted: list[int] = []
         positions = 0
         while self.waiting:
-            request, claim = next(iter(self.waiting.items()))
+            request = self.waiting.head()
+            claim = self.waiting[request]
             positions += claim.positions
             if not self._fits(claim) or (admitted and not self._in_time(len(admitted), positions)):
                 break
-            self.running[request] = self.waiting.pop(request)
+            self.running[request] = self.waiting.serve()
             self.rows += claim.rows
             admitted.append(request)
         return admitted
@@ -163,7 +172,7 @@ class Scheduler:
 
     def _remove(self, request: int) -> bool:
         """Take a request out, wherever it is; say whether it was there."""
-        if self.waiting.pop(request, None) is not None:
+        if self.waiting.remove(request) is not None:
             return True
         claim = self.running.pop(request, None)
         self.rows -= claim.rows if claim is not None else 0

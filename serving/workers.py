@@ -12,16 +12,23 @@ import multiprocessing
 import os
 import signal
 import socket
+import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from multiprocessing.connection import wait
 from multiprocessing.context import SpawnProcess
+from pathlib import Path
 from typing import Final
+
+from prometheus_client.multiprocess import mark_process_dead
 
 from serving.config import ServerConfig
 from serving.errors import BadBundle, BadConfiguration
-from serving.server import serve
+from serving.http.config import HttpConfig
+from serving.observation.metrics import MULTIPROCESS
+from serving.process import serve
 
 logger = logging.getLogger(__name__)
 
@@ -66,19 +73,25 @@ def supervise(config: ServerConfig, count: int, prepare: Callable[[], None]) -> 
         the exit status: 0, or that of a worker which could not start at all.
 
     Raises:
-        BadConfiguration: the port is taken.
+        BadConfiguration: a port is taken, or an option is for one process alone.
     """
-    with _reserved(config.host, config.port) as reserved:
-        port = reserved.getsockname()[1]
-        shared = replace(config, port=port, shares_port=True)
-        return _Supervisor(shared, count, prepare).run()
+    _check_together(config)
+    with (
+        _reserved("port", config.host, config.port) as grpc_socket,
+        _http_reserved(config) as http,
+        tempfile.TemporaryDirectory(prefix="beamstep-metrics-") as figures,
+    ):
+        os.environ[MULTIPROCESS] = figures  # the workers read it as they import prometheus_client
+        shared = replace(config, port=grpc_socket.getsockname()[1], http=http, shares_port=True)
+        return _Supervisor(shared, count, prepare, Path(figures)).run()
 
 
 class _Supervisor:
     """The parent's loop."""
 
-    def __init__(self, config: ServerConfig, count: int, prepare: Callable[[], None]) -> None:
+    def __init__(self, config: ServerConfig, count: int, prepare: Callable[[], None], figures: Path) -> None:
         self._config = config
+        self._figures = figures
         self._prepare = prepare
         self._spawn = multiprocessing.get_context("spawn")
         shares = share_out(sorted(os.sched_getaffinity(0)), count)
@@ -117,6 +130,7 @@ class _Supervisor:
         assert process is not None
         process.join()
         place.process = None
+        mark_process_dead(process.pid, str(self._figures))  # type: ignore[no-untyped-call]
         if self._signals:
             return
         if process.exitcode == BAD_START:
@@ -161,7 +175,25 @@ def _work(config: ServerConfig, number: int, cores: frozenset[int], prepare: Cal
         raise SystemExit(BAD_START) from None
 
 
-def _reserved(host: str, port: int) -> socket.socket:
+def _check_together(config: ServerConfig) -> None:
+    """Refuse what would reach one of several workers alone."""
+    if config.repository.admin:
+        raise BadConfiguration("admin: given with several workers, of which a call reaches one; allowed: --watch")
+    if config.repository.canaries:
+        raise BadConfiguration("canary: given with several workers; allowed: with one")
+
+
+@contextmanager
+def _http_reserved(config: ServerConfig) -> Iterator[HttpConfig]:
+    """Reserve the HTTP port, where there is one, within a block; 0 becomes the one that all workers share."""
+    if config.http.port is None:
+        yield config.http
+        return
+    with _reserved("http_port", config.http.host or config.host, config.http.port) as reserved:
+        yield replace(config.http, port=reserved.getsockname()[1])
+
+
+def _reserved(option: str, host: str, port: int) -> socket.socket:
     """Return a bound socket that never listens: the port stays the workers' while none of them runs.
 
     Raises:
@@ -178,5 +210,5 @@ def _reserved(host: str, port: int) -> socket.socket:
         reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         reserved.bind((host, taken))
     except OSError as error:
-        raise BadConfiguration(f"port: cannot listen on {host}:{port}: {error.strerror}") from None
+        raise BadConfiguration(f"{option}: cannot listen on {host}:{port}: {error.strerror}") from None
     return reserved

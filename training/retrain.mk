@@ -20,6 +20,7 @@ $(RUNS)/captioning-en/averaged.pt: $(RUNS)/captioning-en-base/averaged.pt
 $(RUNS)/delaunay/averaged.pt: $(RUNS)/delaunay-small/averaged.pt
 $(RUNS)/translation-de-en/averaged.pt: $(PAIRS)/flickr8k.en-de.tsv.gz
 $(RUNS)/translation-en-fr/averaged.pt: $(RUNS)/translation-en-de/averaged.pt
+$(RUNS)/translation-en-fr-resampled/averaged.pt: $(RUNS)/translation-en-fr/averaged.pt
 $(RUNS)/translation-en-de-distilled/averaged.pt: $(RUNS)/translation-en-de/averaged.pt $(PAIRS)/flickr8k.en-de.judged.tsv.gz
 $(RUNS)/translation-en-de-rewarded/averaged.pt: $(RUNS)/translation-en-de-distilled/averaged.pt
 $(RUNS)/translation-en-de-resampled/averaged.pt: $(RUNS)/translation-en-de-distilled/averaged.pt

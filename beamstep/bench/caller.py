@@ -30,7 +30,7 @@ class Caller:
         """
         self._calls = calls
         self._timeout_s = timeout_s
-        self._metadata: Any = getattr(endpoint, "metadata", ())
+        self._metadata = endpoint.metadata
         self._channels = [endpoint.open_async(OWN_CONNECTION) for _ in range(channels)]
         self._turn = itertools.count()
         kinds = {(call.method, call.streams) for call in calls}

@@ -90,7 +90,7 @@ class Contact:
 def contact(endpoint: Endpoint, timeout_s: float) -> Iterator[Contact]:
     """Open a connection for a block; nothing connects before the first call."""
     with endpoint.open() as channel:
-        yield Contact(channel, getattr(endpoint, "metadata", ()), timeout_s)
+        yield Contact(channel, endpoint.metadata, timeout_s)
 
 
 def describe_server(server: Contact, settings: Settings, workload: Workload) -> list[dict[str, Any]]:

@@ -107,8 +107,7 @@ def parameters(options: DecodingOptions) -> dict[str, bool | int | float | str]:
             found["sampling"] = True
             found |= {inner.name: number for inner, number in value.ListFields()}
         elif field.enum_type is not None:
-            prefix = {"length_normalization": "LENGTH_NORMALIZATION_", "on_deadline": "ON_DEADLINE_"}[field.name]
-            found[field.name] = field.enum_type.values_by_number[value].name.removeprefix(prefix)
+            found[field.name] = field.enum_type.values_by_number[value].name.removeprefix(f"{field.name.upper()}_")
         else:
             found[field.name] = value
     return found

@@ -25,31 +25,35 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x62\x65\x61mstep/v1/decoding.proto\x12\x0b\x62\x65\x61mstep.v1\x1a\x1egoogle/protobuf/duration.proto\"\xe6\x06\n\x0f\x44\x65\x63odingOptions\x12\x16\n\tbeam_size\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12\x1d\n\x10hypothesis_count\x18\x02 \x01(\x05H\x01\x88\x01\x01\x12\x1b\n\x0elength_penalty\x18\x03 \x01(\x01H\x02\x88\x01\x01\x12\x17\n\nmin_length\x18\x04 \x01(\x05H\x03\x88\x01\x01\x12\x17\n\nmax_length\x18\x05 \x01(\x05H\x04\x88\x01\x01\x12\x19\n\x11include_attention\x18\x06 \x01(\x08\x12>\n\x14length_normalization\x18\x07 \x01(\x0e\x32 .beamstep.v1.LengthNormalization\x12\x1d\n\x10\x63overage_penalty\x18\x08 \x01(\x01H\x05\x88\x01\x01\x12\x15\n\x08patience\x18\t \x01(\x01H\x06\x88\x01\x01\x12\x1f\n\x12repetition_penalty\x18\n \x01(\x01H\x07\x88\x01\x01\x12!\n\x14no_repeat_ngram_size\x18\x0b \x01(\x05H\x08\x88\x01\x01\x12\x19\n\x11suppressed_tokens\x18\x0c \x03(\x05\x12\x1a\n\x12suppressed_phrases\x18\r \x03(\t\x12\x18\n\x10required_phrases\x18\x0e \x03(\t\x12\x15\n\rtarget_prefix\x18\x0f \x01(\t\x12\x1c\n\x14target_prefix_tokens\x18\x10 \x03(\x05\x12\x14\n\x0c\x61lternatives\x18\x11 \x01(\x08\x12\'\n\x08sampling\x18\x12 \x01(\x0b\x32\x15.beamstep.v1.Sampling\x12,\n\x0bon_deadline\x18\x13 \x01(\x0e\x32\x17.beamstep.v1.OnDeadline\x12-\n\x08\x65nsemble\x18\x14 \x03(\x0b\x32\x1b.beamstep.v1.EnsembleMember\x12\x1c\n\x0f\x65nsemble_weight\x18\x15 \x01(\x01H\t\x88\x01\x01\x42\x0c\n\n_beam_sizeB\x13\n\x11_hypothesis_countB\x11\n\x0f_length_penaltyB\r\n\x0b_min_lengthB\r\n\x0b_max_lengthB\x13\n\x11_coverage_penaltyB\x0b\n\t_patienceB\x15\n\x13_repetition_penaltyB\x17\n\x15_no_repeat_ngram_sizeB\x12\n\x10_ensemble_weight\"\x8c\x01\n\x08Sampling\x12\x18\n\x0btemperature\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x12\n\x05top_k\x18\x02 \x01(\x05H\x01\x88\x01\x01\x12\x12\n\x05top_p\x18\x03 \x01(\x01H\x02\x88\x01\x01\x12\x11\n\x04seed\x18\x04 \x01(\x03H\x03\x88\x01\x01\x42\x0e\n\x0c_temperatureB\x08\n\x06_top_kB\x08\n\x06_top_pB\x07\n\x05_seed\"V\n\x0e\x45nsembleMember\x12\r\n\x05model\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12\x13\n\x06weight\x18\x03 \x01(\x01H\x00\x88\x01\x01\x42\t\n\x07_weight\"G\n\x05Token\x12\n\n\x02id\x18\x01 \x01(\x05\x12\r\n\x05piece\x18\x02 \x01(\t\x12\x10\n\x08log_prob\x18\x03 \x01(\x02\x12\x11\n\tattention\x18\x04 \x03(\x02\"\x9d\x01\n\x08\x44\x65\x63oding\x12\r\n\x05score\x18\x01 \x01(\x01\x12\x10\n\x08log_prob\x18\x02 \x01(\x01\x12\"\n\x06tokens\x18\x03 \x03(\x0b\x32\x12.beamstep.v1.Token\x12\x30\n\rfinish_reason\x18\x04 \x01(\x0e\x32\x19.beamstep.v1.FinishReason\x12\x11\n\x04seed\x18\x05 \x01(\x03H\x00\x88\x01\x01\x42\x07\n\x05_seed\"/\n\x0eModelReference\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"\xdb\x01\n\x07Timings\x12-\n\nqueue_time\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\x0b\x65ncode_time\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\x0b\x64\x65\x63ode_time\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12-\n\ntotal_time\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nstep_count\x18\x05 \x01(\x05*z\n\x13LengthNormalization\x12$\n LENGTH_NORMALIZATION_UNSPECIFIED\x10\x00\x12\x1d\n\x19LENGTH_NORMALIZATION_GNMT\x10\x01\x12\x1e\n\x1aLENGTH_NORMALIZATION_PLAIN\x10\x02*\\\n\nOnDeadline\x12\x1b\n\x17ON_DEADLINE_UNSPECIFIED\x10\x00\x12\x14\n\x10ON_DEADLINE_FAIL\x10\x01\x12\x1b\n\x17ON_DEADLINE_RETURN_BEST\x10\x02*\xa6\x01\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12!\n\x1d\x46INISH_REASON_END_OF_SEQUENCE\x10\x01\x12\x1c\n\x18\x46INISH_REASON_MAX_LENGTH\x10\x02\x12\x1a\n\x16\x46INISH_REASON_DEAD_END\x10\x03\x12\x1a\n\x16\x46INISH_REASON_DEADLINE\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x62\x65\x61mstep/v1/decoding.proto\x12\x0b\x62\x65\x61mstep.v1\x1a\x1egoogle/protobuf/duration.proto\"\x8f\x07\n\x0f\x44\x65\x63odingOptions\x12\x16\n\tbeam_size\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12\x1d\n\x10hypothesis_count\x18\x02 \x01(\x05H\x01\x88\x01\x01\x12\x1b\n\x0elength_penalty\x18\x03 \x01(\x01H\x02\x88\x01\x01\x12\x17\n\nmin_length\x18\x04 \x01(\x05H\x03\x88\x01\x01\x12\x17\n\nmax_length\x18\x05 \x01(\x05H\x04\x88\x01\x01\x12\x19\n\x11include_attention\x18\x06 \x01(\x08\x12>\n\x14length_normalization\x18\x07 \x01(\x0e\x32 .beamstep.v1.LengthNormalization\x12\x1d\n\x10\x63overage_penalty\x18\x08 \x01(\x01H\x05\x88\x01\x01\x12\x15\n\x08patience\x18\t \x01(\x01H\x06\x88\x01\x01\x12\x1f\n\x12repetition_penalty\x18\n \x01(\x01H\x07\x88\x01\x01\x12!\n\x14no_repeat_ngram_size\x18\x0b \x01(\x05H\x08\x88\x01\x01\x12\x19\n\x11suppressed_tokens\x18\x0c \x03(\x05\x12\x1a\n\x12suppressed_phrases\x18\r \x03(\t\x12\x18\n\x10required_phrases\x18\x0e \x03(\t\x12\x15\n\rtarget_prefix\x18\x0f \x01(\t\x12\x1c\n\x14target_prefix_tokens\x18\x10 \x03(\x05\x12\x14\n\x0c\x61lternatives\x18\x11 \x01(\x08\x12\'\n\x08sampling\x18\x12 \x01(\x0b\x32\x15.beamstep.v1.Sampling\x12,\n\x0bon_deadline\x18\x13 \x01(\x0e\x32\x17.beamstep.v1.OnDeadline\x12-\n\x08\x65nsemble\x18\x14 \x03(\x0b\x32\x1b.beamstep.v1.EnsembleMember\x12\x1c\n\x0f\x65nsemble_weight\x18\x15 \x01(\x01H\t\x88\x01\x01\x12\'\n\x08priority\x18\x16 \x01(\x0e\x32\x15.beamstep.v1.PriorityB\x0c\n\n_beam_sizeB\x13\n\x11_hypothesis_countB\x11\n\x0f_length_penaltyB\r\n\x0b_min_lengthB\r\n\x0b_max_lengthB\x13\n\x11_coverage_penaltyB\x0b\n\t_patienceB\x15\n\x13_repetition_penaltyB\x17\n\x15_no_repeat_ngram_sizeB\x12\n\x10_ensemble_weight\"\x8c\x01\n\x08Sampling\x12\x18\n\x0btemperature\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x12\n\x05top_k\x18\x02 \x01(\x05H\x01\x88\x01\x01\x12\x12\n\x05top_p\x18\x03 \x01(\x01H\x02\x88\x01\x01\x12\x11\n\x04seed\x18\x04 \x01(\x03H\x03\x88\x01\x01\x42\x0e\n\x0c_temperatureB\x08\n\x06_top_kB\x08\n\x06_top_pB\x07\n\x05_seed\"V\n\x0e\x45nsembleMember\x12\r\n\x05model\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12\x13\n\x06weight\x18\x03 \x01(\x01H\x00\x88\x01\x01\x42\t\n\x07_weight\"G\n\x05Token\x12\n\n\x02id\x18\x01 \x01(\x05\x12\r\n\x05piece\x18\x02 \x01(\t\x12\x10\n\x08log_prob\x18\x03 \x01(\x02\x12\x11\n\tattention\x18\x04 \x03(\x02\"\x9d\x01\n\x08\x44\x65\x63oding\x12\r\n\x05score\x18\x01 \x01(\x01\x12\x10\n\x08log_prob\x18\x02 \x01(\x01\x12\"\n\x06tokens\x18\x03 \x03(\x0b\x32\x12.beamstep.v1.Token\x12\x30\n\rfinish_reason\x18\x04 \x01(\x0e\x32\x19.beamstep.v1.FinishReason\x12\x11\n\x04seed\x18\x05 \x01(\x03H\x00\x88\x01\x01\x42\x07\n\x05_seed\"/\n\x0eModelReference\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"\x85\x02\n\x07Timings\x12-\n\nqueue_time\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\x0b\x65ncode_time\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\x0b\x64\x65\x63ode_time\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12-\n\ntotal_time\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nstep_count\x18\x05 \x01(\x05\x12(\n\tcache_hit\x18\x06 \x01(\x0e\x32\x15.beamstep.v1.CacheHit*^\n\x08Priority\x12\x18\n\x14PRIORITY_UNSPECIFIED\x10\x00\x12\x10\n\x0cPRIORITY_LOW\x10\x01\x12\x13\n\x0fPRIORITY_NORMAL\x10\x02\x12\x11\n\rPRIORITY_HIGH\x10\x03*z\n\x13LengthNormalization\x12$\n LENGTH_NORMALIZATION_UNSPECIFIED\x10\x00\x12\x1d\n\x19LENGTH_NORMALIZATION_GNMT\x10\x01\x12\x1e\n\x1aLENGTH_NORMALIZATION_PLAIN\x10\x02*\\\n\nOnDeadline\x12\x1b\n\x17ON_DEADLINE_UNSPECIFIED\x10\x00\x12\x14\n\x10ON_DEADLINE_FAIL\x10\x01\x12\x1b\n\x17ON_DEADLINE_RETURN_BEST\x10\x02*\xa6\x01\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12!\n\x1d\x46INISH_REASON_END_OF_SEQUENCE\x10\x01\x12\x1c\n\x18\x46INISH_REASON_MAX_LENGTH\x10\x02\x12\x1a\n\x16\x46INISH_REASON_DEAD_END\x10\x03\x12\x1a\n\x16\x46INISH_REASON_DEADLINE\x10\x04*e\n\x08\x43\x61\x63heHit\x12\x19\n\x15\x43\x41\x43HE_HIT_UNSPECIFIED\x10\x00\x12\x12\n\x0e\x43\x41\x43HE_HIT_NONE\x10\x01\x12\x14\n\x10\x43\x41\x43HE_HIT_MEMORY\x10\x02\x12\x14\n\x10\x43\x41\x43HE_HIT_ANSWER\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'beamstep.v1.decoding_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_LENGTHNORMALIZATION']._serialized_start=1683
-  _globals['_LENGTHNORMALIZATION']._serialized_end=1805
-  _globals['_ONDEADLINE']._serialized_start=1807
-  _globals['_ONDEADLINE']._serialized_end=1899
-  _globals['_FINISHREASON']._serialized_start=1902
-  _globals['_FINISHREASON']._serialized_end=2068
+  _globals['_PRIORITY']._serialized_start=1766
+  _globals['_PRIORITY']._serialized_end=1860
+  _globals['_LENGTHNORMALIZATION']._serialized_start=1862
+  _globals['_LENGTHNORMALIZATION']._serialized_end=1984
+  _globals['_ONDEADLINE']._serialized_start=1986
+  _globals['_ONDEADLINE']._serialized_end=2078
+  _globals['_FINISHREASON']._serialized_start=2081
+  _globals['_FINISHREASON']._serialized_end=2247
+  _globals['_CACHEHIT']._serialized_start=2249
+  _globals['_CACHEHIT']._serialized_end=2350
   _globals['_DECODINGOPTIONS']._serialized_start=76
-  _globals['_DECODINGOPTIONS']._serialized_end=946
-  _globals['_SAMPLING']._serialized_start=949
-  _globals['_SAMPLING']._serialized_end=1089
-  _globals['_ENSEMBLEMEMBER']._serialized_start=1091
-  _globals['_ENSEMBLEMEMBER']._serialized_end=1177
-  _globals['_TOKEN']._serialized_start=1179
-  _globals['_TOKEN']._serialized_end=1250
-  _globals['_DECODING']._serialized_start=1253
-  _globals['_DECODING']._serialized_end=1410
-  _globals['_MODELREFERENCE']._serialized_start=1412
-  _globals['_MODELREFERENCE']._serialized_end=1459
-  _globals['_TIMINGS']._serialized_start=1462
-  _globals['_TIMINGS']._serialized_end=1681
+  _globals['_DECODINGOPTIONS']._serialized_end=987
+  _globals['_SAMPLING']._serialized_start=990
+  _globals['_SAMPLING']._serialized_end=1130
+  _globals['_ENSEMBLEMEMBER']._serialized_start=1132
+  _globals['_ENSEMBLEMEMBER']._serialized_end=1218
+  _globals['_TOKEN']._serialized_start=1220
+  _globals['_TOKEN']._serialized_end=1291
+  _globals['_DECODING']._serialized_start=1294
+  _globals['_DECODING']._serialized_end=1451
+  _globals['_MODELREFERENCE']._serialized_start=1453
+  _globals['_MODELREFERENCE']._serialized_end=1500
+  _globals['_TIMINGS']._serialized_start=1503
+  _globals['_TIMINGS']._serialized_end=1764
 # @@protoc_insertion_point(module_scope)

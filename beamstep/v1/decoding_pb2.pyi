@@ -10,6 +10,13 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class Priority(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    PRIORITY_UNSPECIFIED: _ClassVar[Priority]
+    PRIORITY_LOW: _ClassVar[Priority]
+    PRIORITY_NORMAL: _ClassVar[Priority]
+    PRIORITY_HIGH: _ClassVar[Priority]
+
 class LengthNormalization(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     LENGTH_NORMALIZATION_UNSPECIFIED: _ClassVar[LengthNormalization]
@@ -29,6 +36,17 @@ class FinishReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     FINISH_REASON_MAX_LENGTH: _ClassVar[FinishReason]
     FINISH_REASON_DEAD_END: _ClassVar[FinishReason]
     FINISH_REASON_DEADLINE: _ClassVar[FinishReason]
+
+class CacheHit(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    CACHE_HIT_UNSPECIFIED: _ClassVar[CacheHit]
+    CACHE_HIT_NONE: _ClassVar[CacheHit]
+    CACHE_HIT_MEMORY: _ClassVar[CacheHit]
+    CACHE_HIT_ANSWER: _ClassVar[CacheHit]
+PRIORITY_UNSPECIFIED: Priority
+PRIORITY_LOW: Priority
+PRIORITY_NORMAL: Priority
+PRIORITY_HIGH: Priority
 LENGTH_NORMALIZATION_UNSPECIFIED: LengthNormalization
 LENGTH_NORMALIZATION_GNMT: LengthNormalization
 LENGTH_NORMALIZATION_PLAIN: LengthNormalization
@@ -40,9 +58,13 @@ FINISH_REASON_END_OF_SEQUENCE: FinishReason
 FINISH_REASON_MAX_LENGTH: FinishReason
 FINISH_REASON_DEAD_END: FinishReason
 FINISH_REASON_DEADLINE: FinishReason
+CACHE_HIT_UNSPECIFIED: CacheHit
+CACHE_HIT_NONE: CacheHit
+CACHE_HIT_MEMORY: CacheHit
+CACHE_HIT_ANSWER: CacheHit
 
 class DecodingOptions(_message.Message):
-    __slots__ = ("beam_size", "hypothesis_count", "length_penalty", "min_length", "max_length", "include_attention", "length_normalization", "coverage_penalty", "patience", "repetition_penalty", "no_repeat_ngram_size", "suppressed_tokens", "suppressed_phrases", "required_phrases", "target_prefix", "target_prefix_tokens", "alternatives", "sampling", "on_deadline", "ensemble", "ensemble_weight")
+    __slots__ = ("beam_size", "hypothesis_count", "length_penalty", "min_length", "max_length", "include_attention", "length_normalization", "coverage_penalty", "patience", "repetition_penalty", "no_repeat_ngram_size", "suppressed_tokens", "suppressed_phrases", "required_phrases", "target_prefix", "target_prefix_tokens", "alternatives", "sampling", "on_deadline", "ensemble", "ensemble_weight", "priority")
     BEAM_SIZE_FIELD_NUMBER: _ClassVar[int]
     HYPOTHESIS_COUNT_FIELD_NUMBER: _ClassVar[int]
     LENGTH_PENALTY_FIELD_NUMBER: _ClassVar[int]
@@ -64,6 +86,7 @@ class DecodingOptions(_message.Message):
     ON_DEADLINE_FIELD_NUMBER: _ClassVar[int]
     ENSEMBLE_FIELD_NUMBER: _ClassVar[int]
     ENSEMBLE_WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
     beam_size: int
     hypothesis_count: int
     length_penalty: float
@@ -85,7 +108,8 @@ class DecodingOptions(_message.Message):
     on_deadline: OnDeadline
     ensemble: _containers.RepeatedCompositeFieldContainer[EnsembleMember]
     ensemble_weight: float
-    def __init__(self, beam_size: _Optional[int] = ..., hypothesis_count: _Optional[int] = ..., length_penalty: _Optional[float] = ..., min_length: _Optional[int] = ..., max_length: _Optional[int] = ..., include_attention: _Optional[bool] = ..., length_normalization: _Optional[_Union[LengthNormalization, str]] = ..., coverage_penalty: _Optional[float] = ..., patience: _Optional[float] = ..., repetition_penalty: _Optional[float] = ..., no_repeat_ngram_size: _Optional[int] = ..., suppressed_tokens: _Optional[_Iterable[int]] = ..., suppressed_phrases: _Optional[_Iterable[str]] = ..., required_phrases: _Optional[_Iterable[str]] = ..., target_prefix: _Optional[str] = ..., target_prefix_tokens: _Optional[_Iterable[int]] = ..., alternatives: _Optional[bool] = ..., sampling: _Optional[_Union[Sampling, _Mapping]] = ..., on_deadline: _Optional[_Union[OnDeadline, str]] = ..., ensemble: _Optional[_Iterable[_Union[EnsembleMember, _Mapping]]] = ..., ensemble_weight: _Optional[float] = ...) -> None: ...
+    priority: Priority
+    def __init__(self, beam_size: _Optional[int] = ..., hypothesis_count: _Optional[int] = ..., length_penalty: _Optional[float] = ..., min_length: _Optional[int] = ..., max_length: _Optional[int] = ..., include_attention: _Optional[bool] = ..., length_normalization: _Optional[_Union[LengthNormalization, str]] = ..., coverage_penalty: _Optional[float] = ..., patience: _Optional[float] = ..., repetition_penalty: _Optional[float] = ..., no_repeat_ngram_size: _Optional[int] = ..., suppressed_tokens: _Optional[_Iterable[int]] = ..., suppressed_phrases: _Optional[_Iterable[str]] = ..., required_phrases: _Optional[_Iterable[str]] = ..., target_prefix: _Optional[str] = ..., target_prefix_tokens: _Optional[_Iterable[int]] = ..., alternatives: _Optional[bool] = ..., sampling: _Optional[_Union[Sampling, _Mapping]] = ..., on_deadline: _Optional[_Union[OnDeadline, str]] = ..., ensemble: _Optional[_Iterable[_Union[EnsembleMember, _Mapping]]] = ..., ensemble_weight: _Optional[float] = ..., priority: _Optional[_Union[Priority, str]] = ...) -> None: ...
 
 class Sampling(_message.Message):
     __slots__ = ("temperature", "top_k", "top_p", "seed")
@@ -144,15 +168,17 @@ class ModelReference(_message.Message):
     def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ...) -> None: ...
 
 class Timings(_message.Message):
-    __slots__ = ("queue_time", "encode_time", "decode_time", "total_time", "step_count")
+    __slots__ = ("queue_time", "encode_time", "decode_time", "total_time", "step_count", "cache_hit")
     QUEUE_TIME_FIELD_NUMBER: _ClassVar[int]
     ENCODE_TIME_FIELD_NUMBER: _ClassVar[int]
     DECODE_TIME_FIELD_NUMBER: _ClassVar[int]
     TOTAL_TIME_FIELD_NUMBER: _ClassVar[int]
     STEP_COUNT_FIELD_NUMBER: _ClassVar[int]
+    CACHE_HIT_FIELD_NUMBER: _ClassVar[int]
     queue_time: _duration_pb2.Duration
     encode_time: _duration_pb2.Duration
     decode_time: _duration_pb2.Duration
     total_time: _duration_pb2.Duration
     step_count: int
-    def __init__(self, queue_time: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., encode_time: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., decode_time: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., total_time: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., step_count: _Optional[int] = ...) -> None: ...
+    cache_hit: CacheHit
+    def __init__(self, queue_time: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., encode_time: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., decode_time: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., total_time: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., step_count: _Optional[int] = ..., cache_hit: _Optional[_Union[CacheHit, str]] = ...) -> None: ...

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import grpc
 from grpc import StatusCode
 
-from serving.calls.call import CURRENT, LONGEST_ID, REQUEST_ID, Call
+from serving.calls.call import CURRENT, LONGEST_ID, REQUEST_ID, SECRETS, Call
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +52,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 request_deserializer=handler.request_deserializer,
                 response_serializer=handler.response_serializer,
             )
+        if handler.stream_unary is not None:  # a call that is refused before its message is read
+            return grpc.stream_unary_rpc_method_handler(self._answering(method, handler.stream_unary))
         if handler.unary_unary is None:
             return handler
         return grpc.unary_unary_rpc_method_handler(
@@ -62,14 +64,14 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
     def _answering(self, method: str, handler: Callable[[Any, Context], Awaitable[Any]]) -> Any:
         async def answer(request: Any, context: Context) -> Any:
-            with self._followed(method, context):
+            with self._followed(method, request, context):
                 return await handler(request, context)
 
         return answer
 
     def _streaming(self, method: str, handler: Any) -> Any:
         async def answer(request: Any, context: Context) -> AsyncIterator[Any]:
-            with self._followed(method, context):
+            with self._followed(method, request, context):
                 async with aclosing(handler(request, context)) as messages:
                     async for message in messages:
                         yield message
@@ -77,9 +79,9 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         return answer
 
     @contextmanager
-    def _followed(self, method: str, context: Context) -> Iterator[None]:
+    def _followed(self, method: str, request: Any, context: Context) -> Iterator[None]:
         """Make the current call, and see it to its end, whatever that is."""
-        call = _call_of(method, context)
+        call = _call_of(method, request, context)
         token = CURRENT.set(call)
         self._tell("began", call, context)
         try:
@@ -109,10 +111,10 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 logger.exception("an observer failed")
 
 
-def _call_of(method: str, context: Context) -> Call:
+def _call_of(method: str, request: Any, context: Context) -> Call:
     given = context.invocation_metadata() or ()
-    metadata = {key: value for key, value in given if isinstance(value, str)}
-    call = Call(method, metadata, context.peer())
+    metadata = {key: value for key, value in given if isinstance(value, str) and key not in SECRETS}
+    call = Call(method, metadata, context.peer(), request=request)
     request_id = metadata.get(REQUEST_ID, "")
     if 0 < len(request_id) <= LONGEST_ID and request_id.isprintable():
         call.request_id = request_id

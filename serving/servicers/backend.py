@@ -3,7 +3,7 @@
 import asyncio
 import threading
 import time
-from collections.abc import AsyncGenerator, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, Generic, Protocol, TypeVar
@@ -12,13 +12,17 @@ import grpc
 from google.protobuf.message import Message
 
 from beamstep.v1 import decoding_pb2
+from serving.caches.answers import AnswerCache
+from serving.caches.fingerprint import fingerprint
 from serving.calls.call import note_decoded, note_model
+from serving.calls.client import current_client
+from serving.claim import Priority
 from serving.decoding.request import Progress
 from serving.engine import Engine
 from serving.ensemble import Ensemble, Member, joint_inputs
 from serving.errors import Draining, InvalidRequest, UnknownModel
 from serving.registry import Registry
-from serving.request import Decoded, OnProgress, Ticket
+from serving.request import Decoded, Inputs, OnProgress, Ticket
 from serving.tasks.base import Plan, Source, Task
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -26,6 +30,12 @@ AnyTask = TypeVar("AnyTask", bound=Task)
 AnySource = TypeVar("AnySource", bound=Source)
 Result = TypeVar("Result")
 
+PRIORITIES: Final = {
+    decoding_pb2.PRIORITY_UNSPECIFIED: Priority.NORMAL,
+    decoding_pb2.PRIORITY_LOW: Priority.LOW,
+    decoding_pb2.PRIORITY_NORMAL: Priority.NORMAL,
+    decoding_pb2.PRIORITY_HIGH: Priority.HIGH,
+}
 MOST_MEMBERS: Final = 7
 JOIN: Final = " + "
 """Stands between the members of an ensemble in its key."""
@@ -70,9 +80,14 @@ class Models(Generic[AnyTask]):
     def key(self) -> str:
         """Return the engine's key: the bundle's, or one of its own for every ensemble."""
         if len(self.tasks) == 1:
-            return self.first.bundle.key
+            return self.first.bundle.lane
         pairs = zip(self.tasks, self.weights, strict=True)
-        return JOIN.join(f"{weight / self.weights[0]:.9g} {task.bundle.key}" for task, weight in pairs)
+        return JOIN.join(f"{weight / self.weights[0]:.9g} {task.bundle.lane}" for task, weight in pairs)
+
+    @property
+    def members(self) -> list[str]:
+        """Return the engine's keys of the models themselves."""
+        return [task.bundle.lane for task in self.tasks]
 
 
 @dataclass(frozen=True)
@@ -84,12 +99,34 @@ class Asked(Generic[AnyTask, AnySource]):
         sources: the source as each of them reads it.
         plan: how to search.
         return_best: whether to answer with the best so far when the deadline comes.
+        priority: how urgent it is.
+        options: as the request has them; None where they are not known, and the answer is not cached.
+        again: reads the same request as another model would, for a canary; None where none may answer it.
     """
 
     models: Models[AnyTask]
     sources: Sequence[AnySource]
     plan: Plan
     return_best: bool = False
+    priority: Priority = Priority.NORMAL
+    options: decoding_pb2.DecodingOptions | None = None
+    again: Callable[[AnyTask], tuple[AnySource, Plan]] | None = None
+
+    @classmethod
+    def of(
+        cls,
+        models: Models[AnyTask],
+        sources: Sequence[AnySource],
+        plan: Plan,
+        request: NamesModel,
+        again: Callable[[AnyTask], tuple[AnySource, Plan]] | None = None,
+    ) -> "Asked[AnyTask, AnySource]":
+        """Put together what was made of a request, and what it says of its deadline and its urgency.
+
+        Raises:
+            InvalidRequest: see `returns_best` and `priority_of`.
+        """
+        return cls(models, sources, plan, returns_best(request), priority_of(request), request.options, again)
 
     @property
     def task(self) -> AnyTask:
@@ -107,16 +144,56 @@ class Asked(Generic[AnyTask, AnySource]):
         sampling = self.plan.options.sampling
         return None if sampling is None else sampling.seed
 
+    @property
+    def inputs(self) -> Inputs:
+        """Return what the encoder takes, or all encoders of an ensemble."""
+        every = [source.inputs for source in self.sources]
+        return every[0] if len(every) == 1 else joint_inputs(every)
+
+    @property
+    def fingerprint(self) -> bytes | None:
+        """Return a hash of all that the answer depends on; None where an equal request would get another answer.
+
+        What a search may not take depends on the source, which the inputs hold without rounding, and on the request's options.
+        """
+        if self.options is None or (
+            self.plan.options.sampling is not None and not self.options.sampling.HasField("seed")
+        ):
+            return None
+        asked = decoding_pb2.DecodingOptions()
+        asked.CopyFrom(self.options)
+        asked.ClearField("priority")
+        asked.ClearField("on_deadline")
+        who = [task.bundle.identity for task in self.models.tasks]
+        words: tuple[str | bytes, ...] = (
+            self.models.key,
+            *who,
+            repr(self.plan.options),
+            asked.SerializeToString(deterministic=True),
+        )
+        return fingerprint(words, self.inputs)
+
 
 class Backend:
     """Hands requests to the engine.
 
     Attributes:
         registry: the bundles that are or will be loaded.
+        answered: told of every answer of a single model; it must return at once and not raise.
     """
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, share_by: str = "", answers: AnswerCache | None = None) -> None:
+        """Take requests from now on.
+
+        Args:
+            registry: the bundles that are or will be loaded.
+            share_by: the metadata that says whom a request is for, see `client_of`.
+            answers: those that are known already; None keeps none.
+        """
         self.registry = registry
+        self._share_by = share_by
+        self._answers = answers
+        self.answered: Callable[[Asked[Any, Any], Decoded], None] = _nothing
         self._engine: Engine | None = None
         self._stopping = False
 
@@ -134,12 +211,20 @@ class Backend:
         self._stopping = True
 
     def models(self, kind: type[AnyTask], request: NamesModel) -> Models[AnyTask]:
-        """Find who is to answer a request.
+        """Find who is to answer a request, before anything is made of its payload.
 
         Raises:
             UnknownModel: no such model is loaded.
-            InvalidRequest: an ensemble's members cannot decode together, or a weight is out of range.
+            InvalidRequest: an ensemble's members cannot decode together, a weight is out of range, or a priority unknown.
+            Overloaded: the queue is full: no text need be cut, no image decoded and no points be looked at to say so. With a cache
+                of answers that comes later, since a full queue does not keep it from answering.
         """
+        models = self._find(kind, request)
+        if self._engine is not None and self._answers is None:
+            self._engine.check_room(models.key, current_client(self._share_by), priority_of(request))
+        return models
+
+    def _find(self, kind: type[AnyTask], request: NamesModel) -> Models[AnyTask]:
         first = self.registry.find(kind, request.model, request.model_version)
         options = request.options
         weights = [_weight("options.ensemble_weight", options, "ensemble_weight")]
@@ -181,21 +266,36 @@ class Backend:
         if engine is None:
             raise Draining("the server is loading its models; retry in a moment")
         note_model(asked.models.key, asked.source.length)
+        key = None if self._answers is None else asked.fingerprint
+        decoded = None if self._answers is None or key is None else self._answers.get(key)
+        if decoded is None:
+            decoded = await self._search(engine, asked, context, on_progress)
+            if self._answers is not None and key is not None:
+                self._answers.put(key, decoded)
+        note_decoded(decoded)
+        return decoded
+
+    async def _search(
+        self, engine: Engine, asked: Asked[AnyTask, AnySource], context: Context, on_progress: OnProgress | None
+    ) -> Decoded:
         remaining = context.time_remaining()
-        alone = len(asked.sources) == 1
         ticket = engine.submit(
             asked.models.key,
-            asked.source.inputs if alone else joint_inputs([source.inputs for source in asked.sources]),
+            asked.inputs,
             asked.plan.options,
             asked.plan.constraint,
             deadline=None if remaining is None else time.monotonic() + remaining,
             return_best=asked.return_best,
             source_length=asked.source.length,
             on_progress=on_progress,
-            make=None if alone else lambda: _ensemble(engine, asked.models),
+            make=None if len(asked.sources) == 1 else lambda: _ensemble(engine, asked.models),
+            members=() if len(asked.sources) == 1 else asked.models.members,
+            client=current_client(self._share_by),
+            priority=asked.priority,
         )
         decoded = await _answer(ticket)
-        note_decoded(decoded)
+        if len(asked.sources) == 1:
+            self.answered(asked, decoded)
         return decoded
 
     async def decode_all(self, every: Sequence[Asked[AnyTask, AnySource]], context: Context) -> tuple[Decoded, ...]:
@@ -248,6 +348,10 @@ async def together(works: Sequence[Coroutine[Any, Any, Result]]) -> tuple[Result
         await asyncio.gather(*running, return_exceptions=True)
 
 
+def _nothing(asked: Asked[Any, Any], decoded: Decoded) -> None:
+    """Do nothing about an answer."""
+
+
 async def _answer(ticket: Ticket) -> Decoded:
     """Wait for an answer; cancelling this withdraws the request.
 
@@ -285,6 +389,18 @@ def returns_best(request: NamesModel) -> bool:
     return given == decoding_pb2.ON_DEADLINE_RETURN_BEST
 
 
+def priority_of(request: NamesModel) -> Priority:
+    """Return how urgent a request is.
+
+    Raises:
+        InvalidRequest: its `priority` is no value of this version.
+    """
+    given = request.options.priority
+    if given not in PRIORITIES:
+        raise InvalidRequest("options.priority", str(given), ", ".join(decoding_pb2.Priority.keys()[1:]))
+    return PRIORITIES[given]
+
+
 def check_no_deadline_rule(request: NamesModel) -> None:
     """Refuse `on_deadline` where a target is scored: half a score is none."""
     if request.options.on_deadline:
@@ -293,7 +409,7 @@ def check_no_deadline_rule(request: NamesModel) -> None:
 
 def _ensemble(engine: Engine, models: Models[AnyTask]) -> Ensemble:
     members = [
-        Member(engine.models[task.bundle.key], weight)
+        Member(engine.models[task.bundle.lane], weight)
         for task, weight in zip(models.tasks, models.weights, strict=True)
     ]
     vocabulary = models.first.bundle.manifest.vocabulary

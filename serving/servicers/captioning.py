@@ -11,10 +11,11 @@ from beamstep.v1 import captioning_pb2
 from beamstep.v1.captioning_pb2_grpc import CaptioningServiceServicer
 from serving.errors import Overloaded
 from serving.request import Decoded
-from serving.servicers.backend import Asked, Backend, Context, Models, check_no_deadline_rule, returns_best
+from serving.servicers.backend import Asked, Backend, Context, Models, check_no_deadline_rule
 from serving.servicers.messages import decoding_of, reference_of, requested_options, timings_of
-from serving.tasks.base import Source
+from serving.tasks.base import Plan, Source
 from serving.tasks.captioning import Captioning
+from serving.tasks.images import DEFAULT_LIMITS, ImageLimits
 
 Request = captioning_pb2.CaptionImageRequest | captioning_pb2.StreamCaptionImageRequest
 Asking = Asked[Captioning, Source]
@@ -25,17 +26,21 @@ IMAGE_S: Final = 0.05
 class CaptioningServicer(CaptioningServiceServicer):
     """Captions."""
 
-    def __init__(self, backend: Backend, threads: Executor, pending_images: int) -> None:
+    def __init__(
+        self, backend: Backend, threads: Executor, pending_images: int, limits: ImageLimits = DEFAULT_LIMITS
+    ) -> None:
         """Take images from now on.
 
         Args:
             backend: the registry and the engine.
             threads: where images are decoded.
             pending_images: how many may be there or wait for it; one more is refused.
+            limits: how large they may be.
         """
         self._backend = backend
         self._threads = threads
         self._most_pending = pending_images
+        self._limits = limits
         self._pending = 0
 
     async def CaptionImage(
@@ -73,7 +78,7 @@ class CaptioningServicer(CaptioningServiceServicer):
         target = models.first.target("target", request.target)
         sources = await self._decode_image(models, request.image)
         plan = models.first.plan_score(requested_options(request), sources[0], target)
-        asked = Asked(models, sources, plan)
+        asked = Asked.of(models, sources, plan, request)
         decoded = await self._backend.decode(asked, context)
         return captioning_pb2.CaptioningServiceScoreTargetResponse(
             decoding=decoding_of(asked.task, decoded.hypotheses[0]),
@@ -86,7 +91,7 @@ class CaptioningServicer(CaptioningServiceServicer):
         models = self._backend.models(Captioning, request)
         sources = await self._decode_image(models, request.image)
         plan = models.first.plan(requested_options(request), sources[0])
-        return Asked(models, sources, plan, returns_best(request))
+        return Asked.of(models, sources, plan, request, lambda task: _again(task, request))
 
     async def _decode_image(self, models: Models[Captioning], image: bytes) -> list[Source]:
         """Decode an image beside the event loop, as each model reads it."""
@@ -95,10 +100,16 @@ class CaptioningServicer(CaptioningServiceServicer):
         self._pending += 1
         try:
             return await asyncio.get_running_loop().run_in_executor(
-                self._threads, lambda: [task.source(image) for task in models.tasks]
+                self._threads, lambda: [task.source(image, self._limits) for task in models.tasks]
             )
         finally:
             self._pending -= 1
+
+
+def _again(task: Captioning, request: Request) -> tuple[Source, Plan]:
+    """Read a request as another model does."""
+    source = task.source(request.image)
+    return source, task.plan(requested_options(request), source)
 
 
 def _answer(asked: Asking, decoded: Decoded, arrived: float) -> captioning_pb2.CaptionImageResponse:

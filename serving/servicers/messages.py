@@ -12,7 +12,7 @@ from serving.bundle import Bundle
 from serving.decoding.hypothesis import FinishReason, Hypothesis
 from serving.decoding.options import LengthNormalization
 from serving.errors import InvalidRequest
-from serving.request import Decoded
+from serving.request import CacheHit, Decoded
 from serving.tasks.base import Task
 from serving.tasks.options import MOST_GIVEN, RequestedOptions, RequestedSampling, check_count
 
@@ -26,6 +26,12 @@ FINISH_REASONS: Final = {
     FinishReason.MAX_LENGTH: decoding_pb2.FINISH_REASON_MAX_LENGTH,
     FinishReason.DEADLINE: decoding_pb2.FINISH_REASON_DEADLINE,
     FinishReason.DEAD_END: decoding_pb2.FINISH_REASON_DEAD_END,
+}
+
+CACHE_HITS: Final = {
+    CacheHit.NONE: decoding_pb2.CACHE_HIT_NONE,
+    CacheHit.MEMORY: decoding_pb2.CACHE_HIT_MEMORY,
+    CacheHit.ANSWER: decoding_pb2.CACHE_HIT_ANSWER,
 }
 
 
@@ -102,6 +108,7 @@ def timings_of(decoded: Decoded, arrived: float) -> decoding_pb2.Timings:
         decode_time=_duration(decoded.decode_s),
         total_time=_duration(time.monotonic() - arrived),
         step_count=decoded.step_count,
+        cache_hit=CACHE_HITS[decoded.cache_hit],
     )
 
 

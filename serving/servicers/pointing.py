@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Generic, TypeVar
 
 import numpy as np
@@ -13,9 +13,10 @@ from beamstep.v1.pointing_pb2_grpc import PointingServiceServicer
 from serving.decoding.hypothesis import Hypothesis
 from serving.errors import InvalidRequest
 from serving.request import Decoded
-from serving.servicers.backend import Asked, Backend, Context, Models, check_no_deadline_rule, returns_best
+from serving.servicers.backend import Asked, Backend, Context, Models, check_no_deadline_rule
 from serving.servicers.messages import decoding_of, reference_of, requested_options, slowest, timings_of
 from serving.tasks import geometry
+from serving.tasks.base import Plan
 from serving.tasks.options import RequestedOptions
 from serving.tasks.pointing import ConvexHull, Delaunay, Pointing, PointSource, Tour
 from serving.tasks.symmetries import SYMMETRIES
@@ -129,7 +130,7 @@ class PointingServicer(PointingServiceServicer):
         (sources,) = _sources(models, request.points, SYMMETRIES[:1])
         target = models.first.target("point_indices", request.point_indices, sources[0])
         plan = models.first.plan_score(requested_options(request), sources[0], target)
-        asked = Asked(models, sources, plan)
+        asked = Asked.of(models, sources, plan, request)
         decoded = await self._backend.decode(asked, context)
         return pointing_pb2.PointingServiceScoreTargetResponse(
             decoding=decoding_of(asked.task, decoded.hypotheses[0]),
@@ -139,14 +140,16 @@ class PointingServicer(PointingServiceServicer):
 
     async def _search(self, kind: type[AnyPointing], request: Request, context: Context) -> Searched[AnyPointing]:
         models = self._backend.models(kind, request)
-        task, requested, return_best = models.first, requested_options(request), returns_best(request)
+        task, requested = models.first, requested_options(request)
         if request.repair not in REPAIRS:
             raise InvalidRequest("repair", str(request.repair), ", ".join(pointing_pb2.Repair.keys()[1:]))
         symmetries = task.symmetries(request.symmetries, requested)
         # What a triangulation's search asks of its points takes milliseconds to prepare.
         sources = await asyncio.to_thread(_sources, models, request.points, symmetries)
         plans = task.plans(requested, [of_models[0] for of_models in sources])
-        asked = [Asked(models, of_models, plan, return_best) for of_models, plan in zip(sources, plans, strict=True)]
+        asked = [Asked.of(models, of_models, plan, request) for of_models, plan in zip(sources, plans, strict=True)]
+        # A canary decodes the points as they are, whatever the number of symmetries.
+        asked[0] = replace(asked[0], again=lambda other: _again(other, request, requested))
         decoded = await self._backend.decode_all(asked, context)
         return Searched(
             task,
@@ -157,6 +160,13 @@ class PointingServicer(PointingServiceServicer):
             slowest(decoded),
             any(answer.deadline_reached for answer in decoded),
         )
+
+
+def _again(task: AnyPointing, request: Request, requested: RequestedOptions) -> tuple[PointSource, Plan]:
+    """Read a request as another model does, in the first symmetry."""
+    ((source,),) = _sources(Models((task,), (1.0,)), request.points, SYMMETRIES[:1])
+    (plan,) = task.plans(requested, [source])
+    return source, plan
 
 
 def _sources(

@@ -15,14 +15,29 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc import StatusCode
 from grpc_status import rpc_status
 
-from serving.errors import BeamstepError, Draining, Expired, InvalidRequest, Overloaded, UnknownModel
+from serving.calls.call import CURRENT
+from serving.errors import (
+    BeamstepError,
+    Draining,
+    Expired,
+    Forbidden,
+    InvalidRequest,
+    Overloaded,
+    Refused,
+    Unauthenticated,
+    UnknownModel,
+)
+from serving.observation.trailer import trailer
 from serving.servicers.wire import find_fault
 
 logger = logging.getLogger(__name__)
 
 STATUS: Final[Mapping[type[BeamstepError], StatusCode]] = {
     InvalidRequest: StatusCode.INVALID_ARGUMENT,  # the caller must change the request
+    Unauthenticated: StatusCode.UNAUTHENTICATED,  # the caller must show a token
+    Forbidden: StatusCode.PERMISSION_DENIED,  # the caller's token must be allowed it
     UnknownModel: StatusCode.NOT_FOUND,  # the caller must name another model
+    Refused: StatusCode.FAILED_PRECONDITION,  # the administrator must change something else first
     Overloaded: StatusCode.RESOURCE_EXHAUSTED,  # the queue is full: refused at once, retry later
     Draining: StatusCode.UNAVAILABLE,  # loading or shutting down: retry elsewhere
     Expired: StatusCode.DEADLINE_EXCEEDED,  # the caller's own deadline passed while waiting or decoding
@@ -88,7 +103,7 @@ def _code_of(error: Exception) -> StatusCode | None:
 def _answering(method: str, handler: Handler) -> Handler:
     async def answer(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
         if isinstance(request, InvalidRequest):
-            return await _abort(context, request)
+            return await abort(context, request)
         try:
             return await handler(request, context)
         except grpc.aio.AbortError:
@@ -96,7 +111,7 @@ def _answering(method: str, handler: Handler) -> Handler:
         except Exception as error:
             if _code_of(error) is None:
                 logger.exception("%s failed", method)
-            return await _abort(context, error)
+            return await abort(context, error)
 
     return answer
 
@@ -104,7 +119,7 @@ def _answering(method: str, handler: Handler) -> Handler:
 def _streaming(method: str, handler: Callable[[Any, Any], AsyncGenerator[Any, None]]) -> Any:
     async def answer(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
         if isinstance(request, InvalidRequest):
-            await _abort(context, request)
+            await abort(context, request)
         try:
             async with aclosing(handler(request, context)) as messages:
                 async for message in messages:
@@ -114,15 +129,19 @@ def _streaming(method: str, handler: Callable[[Any, Any], AsyncGenerator[Any, No
         except Exception as error:
             if _code_of(error) is None:
                 logger.exception("%s failed", method)
-            await _abort(context, error)
+            await abort(context, error)
 
     return answer
 
 
-async def _abort(context: grpc.aio.ServicerContext[Any, Any], error: Exception) -> Never:
+async def abort(context: grpc.aio.ServicerContext[Any, Any], error: Exception) -> Never:
+    """End a call with the status of an error."""
     status = rpc_status.to_status(status_of(error))
+    call = CURRENT.get()
+    told = () if call is None else (*(context.trailing_metadata() or ()), *trailer(call))
+    trailing = (*(status.trailing_metadata or ()), *told)
     try:
-        await context.abort(status.code, status.details, status.trailing_metadata)
+        await context.abort(status.code, status.details, trailing)
     except grpc.aio.InternalError:
         raise asyncio.CancelledError from None  # the call ended meanwhile, by its deadline for example: nobody reads a status
 

@@ -7,9 +7,9 @@ from contextlib import aclosing
 from beamstep.v1 import translation_pb2
 from beamstep.v1.translation_pb2_grpc import TranslationServiceServicer
 from serving.request import Decoded
-from serving.servicers.backend import Asked, Backend, Context, check_no_deadline_rule, returns_best
+from serving.servicers.backend import Asked, Backend, Context, check_no_deadline_rule
 from serving.servicers.messages import decoding_of, reference_of, requested_options, timings_of
-from serving.tasks.base import Source
+from serving.tasks.base import Plan, Source
 from serving.tasks.translation import Translation
 
 Request = translation_pb2.TranslateTextRequest | translation_pb2.StreamTranslateTextRequest
@@ -57,7 +57,7 @@ class TranslationServicer(TranslationServiceServicer):
         sources = [task.source(request.text) for task in models.tasks]
         target = models.first.target("target", request.target)
         plan = models.first.plan_score(requested_options(request), sources[0], target)
-        asked = Asked(models, sources, plan)
+        asked = Asked.of(models, sources, plan, request)
         decoded = await self._backend.decode(asked, context)
         return translation_pb2.TranslationServiceScoreTargetResponse(
             decoding=decoding_of(asked.task, decoded.hypotheses[0]),
@@ -70,7 +70,13 @@ class TranslationServicer(TranslationServiceServicer):
         models = self._backend.models(Translation, request)
         sources = [task.source(request.text) for task in models.tasks]
         plan = models.first.plan(requested_options(request), sources[0])
-        return Asked(models, sources, plan, returns_best(request))
+        return Asked.of(models, sources, plan, request, lambda task: _again(task, request))
+
+
+def _again(task: Translation, request: Request) -> tuple[Source, Plan]:
+    """Read a request as another model does."""
+    source = task.source(request.text)
+    return source, task.plan(requested_options(request), source)
 
 
 def _answer(asked: Asking, decoded: Decoded, arrived: float) -> translation_pb2.TranslateTextResponse:

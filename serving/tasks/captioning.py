@@ -2,7 +2,7 @@
 
 from serving.bundle import Bundle
 from serving.tasks.base import Source, TextTask
-from serving.tasks.images import decode_image
+from serving.tasks.images import DEFAULT_LIMITS, ImageLimits, decode_image
 
 
 class Captioning(TextTask):
@@ -19,7 +19,7 @@ class Captioning(TextTask):
         self._image = bundle.manifest.image
         self.grid = (self._image.grid_rows, self._image.grid_columns)
 
-    def source(self, image: bytes) -> Source:
+    def source(self, image: bytes, limits: ImageLimits = DEFAULT_LIMITS) -> Source:
         """Return the encoder's input for an image file; takes long enough to be run beside the event loop."""
-        pixels = decode_image(image, self._image.height, self._image.width)
+        pixels = decode_image(image, self._image.height, self._image.width, limits)
         return Source({"image": pixels}, self.grid[0] * self.grid[1], self._vocabulary_size, constraint=None)

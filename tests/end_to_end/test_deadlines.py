@@ -228,9 +228,9 @@ def test_a_full_queue_says_when_to_try_again(slow, rested):
 def test_images_beyond_those_that_may_wait_are_refused_with_a_time_too(slow, monkeypatch):
     decoded = threading.Event()
 
-    def decode(data, height, width):
+    def decode(data, height, width, limits):
         decoded.wait(20)
-        return decode_image(data, height, width)
+        return decode_image(data, height, width, limits)
 
     monkeypatch.setattr("serving.tasks.captioning.decode_image", decode)
     request = CaptionImageRequest(image=picture())

@@ -337,11 +337,12 @@ def test_an_unknown_field_of_a_newer_client_is_ignored(channel):
     assert answer.hypotheses[0].text == "ein hund"
 
 
-def test_a_fault_of_the_model_is_internal_and_says_nothing_of_the_inside(client, opened, monkeypatch):
+@pytest.mark.parametrize("graph", ["step", "encode"])
+def test_a_fault_of_the_model_is_internal_and_says_nothing_of_the_inside(client, opened, monkeypatch, graph):
     def fail(*arguments, **options):
         raise RuntimeError("secret path /srv/models")
 
-    monkeypatch.setattr(opened["tour/1"], "step", fail)
+    monkeypatch.setattr(opened["tour/1"], graph, fail)
     with pytest.raises(ServiceError) as caught:
         client.find_tour(SQUARE)
     assert caught.value.status is grpc.StatusCode.INTERNAL

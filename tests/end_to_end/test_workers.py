@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from pathlib import Path
 
 import grpc
@@ -57,7 +58,7 @@ class Workers:
 
 @pytest.fixture
 def workers():
-    running = Workers()
+    running = Workers("--http-port", "0")
     yield running
     running.process.terminate()
     running.process.wait(60)
@@ -74,12 +75,23 @@ def ask(address: str) -> bool:
         return client.find_convex_hull(SQUARE).hypotheses[0].exact
 
 
+def counted_calls(port: str) -> float:
+    """Ask one worker for the metrics of all; each writes its own down as it goes."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=20) as answer:
+        text = answer.read().decode()
+    found = re.findall(
+        r'^beamstep_calls_total\{code="OK",method="[^"]*FindConvexHull"[^}]*\} (\S+)$', text, re.MULTILINE
+    )
+    return sum(map(float, found))
+
+
 def test_workers_share_a_port_and_a_dead_one_is_replaced(workers):
     port = workers.wait_for(r"serving on 127\.0\.0\.1:(\d+)", 2)[0][1]
     address = f"127.0.0.1:{port}"
     first = {int(match[1]) for match in workers.wait_for(r"worker \d is process (\d+)", 2)}
     assert len(first) == 2
     assert all(ask(address) for _ in range(8))
+    assert counted_calls(workers.wait_for(r"HTTP on 127\.0\.0\.1:(\d+)", 2)[0][1]) >= 8, "of both together"
     killed = min(first)
     os.kill(killed, signal.SIGKILL)
     workers.wait_for(rf"process {killed}\) ended with status -9")
@@ -111,7 +123,7 @@ def test_a_port_that_somebody_has_is_refused():
         other.listen()
         port = other.getsockname()[1]
         with pytest.raises(BadConfiguration, match=f"port: cannot listen on 127.0.0.1:{port}"):
-            _reserved("127.0.0.1", port)
+            _reserved("port", "127.0.0.1", port)
 
 
 @pytest.mark.parametrize(

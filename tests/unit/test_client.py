@@ -15,10 +15,12 @@ from beamstep.channel import Endpoint, RetryPolicy
 from beamstep.client import AsyncClient, Client
 from beamstep.errors import (
     FieldViolation,
+    Forbidden,
     InvalidRequest,
     Overloaded,
     ServiceError,
     TimedOut,
+    Unauthenticated,
     Unavailable,
     UnknownModel,
 )
@@ -218,3 +220,64 @@ def test_an_answer_may_be_larger_than_grpcs_own_limit():
 
     with serving(Wordy()) as address, Client(address) as client:
         assert len(client.list_models().models[0].description) == 5 * 2**20
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"certificate": "c"}, "certificate and key: one given without the other"),
+        ({"certificate": "c", "key": "k"}, "certificate: given without secure"),
+        ({"token": "bst_a\n"}, "token: has other characters"),
+        ({"token": "bst_secret"}, "token: would go to example.org:1 without TLS"),
+    ],
+)
+def test_what_would_be_no_secret_any_more_is_refused(settings, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        Endpoint("example.org:1", **settings)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "localhost:1",
+        "127.0.0.1:1",
+        "127.9.9.9:1",
+        "[::1]:1",
+        "ipv4:127.0.0.1:1",
+        "ipv6:[::1]:1",
+        "dns:///localhost:1",
+        "dns:localhost:1",
+        "unix:/tmp/socket",
+    ],
+)
+def test_a_token_may_go_to_this_machine_in_the_clear(address):
+    endpoint = Endpoint(address, token="bst_secret")
+    assert endpoint.metadata == (("authorization", "Bearer bst_secret"),)
+    assert "secret" not in repr(endpoint)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "localhost.example.org:1",
+        "10.0.0.1:1",
+        "example.org:1",
+        "dns://8.8.8.8/localhost:1",
+        "ipv4:127.0.0.1:1,10.0.0.1:1",
+    ],
+)
+def test_and_to_no_other_unless_asked_for(address):
+    with pytest.raises(ValueError, match="without TLS"):
+        Endpoint(address, token="bst_secret")
+    assert Endpoint(address, token="bst_secret", token_in_the_clear=True).metadata
+    assert Endpoint(address, secure=True, token="bst_secret").metadata
+
+
+def test_refusals_for_want_of_a_token_or_a_right_have_errors_of_their_own():
+    refusing = Scripted(grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
+    with serving(refusing) as address, Client(address) as client:
+        with pytest.raises(Unauthenticated, match="as scripted"):
+            client.list_models()
+        with pytest.raises(Forbidden, match="as scripted"):
+            client.list_models()

@@ -28,6 +28,8 @@ from beamstep.v1.decoding_pb2 import (
     LENGTH_NORMALIZATION_PLAIN,
     ON_DEADLINE_FAIL,
     ON_DEADLINE_RETURN_BEST,
+    PRIORITY_HIGH,
+    PRIORITY_LOW,
     Decoding,
     DecodingOptions,
     EnsembleMember,
@@ -98,6 +100,8 @@ FOR_ALL = [
     (("--seed", "0"), DecodingOptions(sampling=Sampling(seed=0))),
     (("--on-deadline", "fail"), DecodingOptions(on_deadline=ON_DEADLINE_FAIL)),
     (("--on-deadline", "return-best"), DecodingOptions(on_deadline=ON_DEADLINE_RETURN_BEST)),
+    (("--priority", "low"), DecodingOptions(priority=PRIORITY_LOW)),
+    (("--priority", "high"), DecodingOptions(priority=PRIORITY_HIGH)),
     (("--attention",), DecodingOptions(include_attention=True)),
     (
         ("--ensemble", "other", "--ensemble", "third/2=0.5", "--ensemble-weight", "2"),

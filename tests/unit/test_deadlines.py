@@ -143,7 +143,7 @@ def test_an_answer_that_is_ready_before_the_deadline_is_no_early_one(engine, clo
 
 def test_who_still_waits_when_its_deadline_comes_fails_even_if_it_would_take_the_best(model, clock):
     gate = GatedModel(model)
-    with Engine({"m": gate}, Limits(batch_sources=1), clock) as engine:
+    with Engine({"m": gate}, Limits(batch_sources=1), clock=clock) as engine:
         long = ask(engine, 0, options(100))
         gate.wait_until_stepping()
         waiting = ask(engine, 0, options(100), deadline=clock.now + 1.0, return_best=True)
@@ -181,7 +181,7 @@ def test_a_rest_between_a_failed_turn_and_the_next_request_is_no_slow_turn(clock
 
 def test_a_refusal_says_when_to_come_again(clock):
     gate = GatedModel(MarkovModel([ENDLESS, SHORT]))
-    with Engine({"m": gate}, Limits(waiting_requests=2, batch_sources=1), clock) as engine:
+    with Engine({"m": gate}, Limits(waiting_requests=2, batch_sources=1), clock=clock) as engine:
 
         def refused() -> float | None:
             with pytest.raises(Overloaded) as caught:
@@ -256,7 +256,7 @@ def test_every_request_ends_in_exactly_one_counter(model, clock):
 
 
 def test_a_beam_too_wide_for_the_batch_is_no_sign_of_a_full_queue(model, clock):
-    with Engine({"m": model}, Limits(batch_rows=4), clock) as engine:
+    with Engine({"m": model}, Limits(batch_rows=4), clock=clock) as engine:
         with pytest.raises(InvalidRequest):
             ask(engine, 1, options(beam_size=5))
         assert (engine.counters.refused, engine.counters.submitted) == (0, 0)

@@ -8,10 +8,12 @@ from concurrent.futures import CancelledError
 import numpy as np
 import pytest
 
+from serving.caches.memory import MemoryCache
 from serving.decoding.options import DecodingOptions
 from serving.decoding.search import decode
 from serving.engine import Engine, Load
 from serving.errors import Draining, Expired, InvalidRequest, ModelFault, Overloaded, UnknownModel
+from serving.request import CacheHit
 from serving.scheduler import Limits
 from tests.fakes.faulty import GatedModel, RaisingModel
 from tests.fakes.markov import SPECIAL, MarkovModel, first_order, random_table, source
@@ -107,7 +109,7 @@ def test_cancelling_the_awaiting_task_withdraws_the_request():
 def test_an_expired_request_fails_waiting_or_running():
     clock = ManualClock()
     gate = GatedModel(MarkovModel([ENDLESS]))
-    with Engine({"m": gate}, Limits(batch_rows=1), clock) as engine:
+    with Engine({"m": gate}, Limits(batch_rows=1), clock=clock) as engine:
         running = engine.submit("m", source(), options(), deadline=10.0)
         waiting = engine.submit("m", source(), options(), deadline=9.0)
         patient = engine.submit("m", source(), options(), deadline=11.0)
@@ -292,3 +294,107 @@ def test_every_request_ends_once_whatever_happens_to_it():
     assert counters.finished + counters.cancelled + counters.expired + counters.failed == 240
     assert min(counters.finished, counters.cancelled, counters.expired, counters.failed) > 0
     assert engine.load("m") == Load(0, 0, 0)
+
+
+# ---- a cache of encoder memory
+
+
+def test_a_source_that_was_encoded_before_is_not_encoded_again_and_its_answer_is_the_same():
+    model = MarkovModel([random_table(chain, 9) for chain in range(3)])
+    cache = MemoryCache(10**6)
+    wanted = [options(vocabulary_size=9, beam_size=1 + number, length_penalty=0.2 * number) for number in range(3)]
+    for number in range(3):
+        plain = decode(model, [source(number, 3)], wanted[number])
+        model.encoded.clear()
+        with Engine({"m": model}, memory_cache=cache) as engine:
+            first, again = (engine.submit("m", source(number, 3), wanted[number]).future.result(WAIT_S) for _ in "ab")
+            other = engine.submit("m", source(number, 4), wanted[number]).future.result(WAIT_S)
+        assert [first.hypotheses] == [again.hypotheses] == plain
+        assert [answer.cache_hit for answer in (first, again, other)] == [CacheHit.NONE, CacheHit.MEMORY, CacheHit.NONE]
+        assert again.encode_s == 0
+        assert model.encoded == [1, 1]
+        assert engine.counters.encoder_runs == 2
+    stats = cache.snapshot()
+    assert (stats.hits, stats.misses, stats.entries) == (3, 6, 6)
+
+
+def test_sources_from_the_cache_and_new_ones_join_one_batch():
+    model = MarkovModel([random_table(chain, 9) for chain in range(4)])
+    wanted = options(vocabulary_size=9, beam_size=3, max_length=12)
+    gate = GatedModel(model)
+    with Engine({"m": gate}, memory_cache=MemoryCache(10**6)) as engine:
+        gate.let_step(100)
+        for chain in (1, 2):
+            engine.submit("m", source(chain, 2 + chain), wanted).future.result(WAIT_S)
+        while gate._allowed.acquire(blocking=False):
+            pass
+        holds = engine.submit("m", source(0), wanted)
+        gate.wait_until_stepping()
+        tickets = [engine.submit("m", source(chain, 2 + chain), wanted) for chain in (3, 1, 2)]
+        gate.let_step(200)
+        answers = [ticket.future.result(WAIT_S) for ticket in tickets]
+        holds.future.result(WAIT_S)
+    for chain, answer in zip((3, 1, 2), answers, strict=True):
+        assert [answer.hypotheses] == decode(model, [source(chain, 2 + chain)], wanted)
+    assert [answer.cache_hit for answer in answers] == [CacheHit.NONE, CacheHit.MEMORY, CacheHit.MEMORY]
+
+
+def test_a_bounded_cache_of_memory_never_holds_more_than_it_may():
+    model = MarkovModel([random_table(0, 9)])
+    cache = MemoryCache(3000)
+    with Engine({"m": model}, memory_cache=cache) as engine:
+        for length in range(1, 30):
+            engine.submit("m", source(0, length), options(vocabulary_size=9)).future.result(WAIT_S)
+            assert cache.snapshot().held_bytes <= 3000
+    assert cache.snapshot().evictions > 20
+
+
+# ---- a full queue and who shares it
+
+
+def test_a_light_client_takes_the_place_of_the_heaviest_clients_newest():
+    gate = GatedModel(MarkovModel([SHORT]))
+    with Engine({"m": gate}, Limits(waiting_requests=3, batch_sources=1)) as engine:
+        running = engine.submit("m", source(), options(), client="heavy")
+        gate.wait_until_stepping()
+        heavy = [engine.submit("m", source(), options(), client="heavy") for _ in range(3)]
+        with pytest.raises(Overloaded, match="3 requests are waiting"):
+            engine.check_room("m", "heavy")
+        engine.check_room("m", "light")
+        light = engine.submit("m", source(), options(), client="light")
+        with pytest.raises(Overloaded, match="others have fewer") as caught:
+            heavy[2].future.result(0)  # at once
+        assert caught.value.retry_after_s is not None
+        assert engine.load("m").waiting_requests == 3
+        gate.let_step(20)
+        for ticket in (running, *heavy[:2], light):
+            ticket.future.result(WAIT_S)
+    counters = engine.counters
+    assert (counters.submitted, counters.finished, counters.displaced, counters.refused) == (5, 4, 1, 1)
+    assert counters.failed == counters.cancelled == 0
+
+
+def test_a_turn_that_fails_leaves_the_displaced_what_they_were_told(caplog):
+    gate = GatedModel(RaisingModel(MarkovModel([SHORT]), steps=1))
+    with Engine({"m": gate}, Limits(waiting_requests=2, batch_sources=1)) as engine:
+        running = engine.submit("m", source(), options(), client="heavy")
+        gate.wait_until_stepping()
+        heavy = [engine.submit("m", source(), options(), client="heavy") for _ in range(2)]
+        light = engine.submit("m", source(), options(), client="light")
+        gate.let_step(20)
+        with pytest.raises(ModelFault):
+            running.future.result(WAIT_S)
+        with pytest.raises(Overloaded):
+            heavy[1].future.result(WAIT_S)
+        assert heavy[0].future.result(WAIT_S).hypotheses
+        assert light.future.result(WAIT_S).hypotheses
+    assert (engine.counters.failed, engine.counters.displaced, engine.counters.finished) == (1, 1, 2)
+
+
+def test_limits_by_model_and_for_all_others():
+    gate = GatedModel(MarkovModel([SHORT]))
+    limits = {"": Limits(batch_rows=3), "a": Limits(batch_rows=2)}
+    with Engine({"a": gate, "b": gate}, limits) as engine:
+        for key, allowed in (("a", 2), ("b", 3)):
+            with pytest.raises(InvalidRequest, match=f"1 to {allowed}"):
+                engine.submit(key, source(), options(beam_size=4))

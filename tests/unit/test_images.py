@@ -8,10 +8,11 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile, ImageOps
 
-from serving.errors import InvalidRequest
-from serving.tasks.images import PIXEL_LIMIT, decode_image
+from serving.errors import BadConfiguration, InvalidRequest
+from serving.tasks.image_files import MOST_CHUNKS, MOST_SEGMENTS, lean
+from serving.tasks.images import PIXEL_LIMIT, ImageLimits, decode_image
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 
@@ -26,12 +27,13 @@ def plain(colour, mode="RGB", size=(32, 32)) -> Image.Image:
     return Image.new(mode, size, colour)
 
 
+def chunk(kind: bytes, data: bytes) -> bytes:
+    """A chunk of a PNG."""
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
 def header_of(width: int, height: int) -> bytes:
     """A PNG that claims a size and has no pixels."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
     return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
 
@@ -164,3 +166,118 @@ def test_random_damage_never_escapes_as_another_error(kind):
         except InvalidRequest:
             refused += 1
     assert refused > 10
+
+
+def with_chunks(*chunks: bytes) -> bytes:
+    """A red PNG with chunks before its pixels."""
+    data = file_of(plain(RED))
+    return data[:33] + b"".join(chunks) + data[33:]
+
+
+def with_segments(*segments: bytes) -> bytes:
+    """A red JPEG with segments before all others."""
+    data = file_of(plain(RED), "JPEG")
+    return data[:2] + b"".join(segments) + data[2:]
+
+
+def with_scans(count: int, size: tuple[int, int]) -> bytes:
+    """A progressive JPEG whose last scan comes so often."""
+    data = file_of(plain(100, "L", size), "JPEG", progressive=True)
+    begin, end = data.rfind(b"\xff\xda"), data.rfind(b"\xff\xd9")
+    return data[:end] + data[begin:end] * (count - data.count(b"\xff\xda")) + data[end:]
+
+
+def zeros(mebibytes: int) -> bytes:
+    return zlib.compress(bytes(mebibytes * 2**20), 9)
+
+
+def late(chunk: bytes) -> bytes:
+    data = file_of(plain(RED))
+    return data[:-12] + chunk + data[-12:]
+
+
+MANY = "more than 20,000 chunks; allowed: what cameras and programs write"
+SEGMENTS = "more than 5,000 segments; allowed: what cameras and programs write"
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        pytest.param(with_chunks(chunk(b"zTXt", b"a\0\0" + zeros(80))), "of another kind", id="text of 80 MB"),
+        pytest.param(with_chunks(chunk(b"iCCP", b"a\0\0" + zeros(80))), "of another kind", id="profile of 80 MB"),
+        pytest.param(with_chunks(*[chunk(b"zTXt", b"a\0\0" + zeros(1)[:-4])] * 80), "of another kind", id="80 texts"),
+        pytest.param(
+            late(chunk(b"zTXt", b"a\0\0" + zeros(80))), "image: a damaged PNG file; allowed: a whole", id="late"
+        ),
+        pytest.param(with_chunks(*[chunk(b"IDAT", b"")] * MOST_CHUNKS), MANY, id="empty chunks"),
+        pytest.param(with_chunks(*[chunk(b"abCd", b"")] * MOST_CHUNKS), MANY, id="chunks of no kind"),
+        pytest.param(with_segments(*[b"\xff\xfe\0\2"] * MOST_SEGMENTS), SEGMENTS, id="empty comments"),
+        pytest.param(with_segments(b"\xff" * MOST_SEGMENTS), SEGMENTS, id="fill bytes"),
+        pytest.param(with_segments(b"\xff\xfe\0\2", bytes(MOST_SEGMENTS)), SEGMENTS, id="junk between segments"),
+        pytest.param(b"\xff\xd8\xff\xe0\0\2" + bytes(10**6), SEGMENTS, id="junk to the end"),
+        pytest.param(b"\xff\xd8\xff\xe0", "of another kind", id="nothing but a marker"),
+        pytest.param(with_scans(1100, (1000, 1000)), "a file of 1,100 scans; allowed: what cameras", id="scans"),
+    ],
+)
+def test_a_file_made_to_keep_the_decoder_busy_is_refused(data, message):
+    with pytest.raises(InvalidRequest) as caught:
+        decode_image(data, 8, 12)
+    assert message in str(caught.value)
+    assert "Pillow" not in str(caught.value)
+    assert "Plugin" not in str(caught.value)
+
+
+def test_a_progressive_photo_is_none_of_that():
+    assert decode_image(with_scans(100, (100, 100)), 8, 12).mean() == pytest.approx(100, abs=1)
+
+
+def test_a_decoder_sees_nothing_of_a_jpegs_metadata_but_how_it_lies():
+    entries = b"".join(struct.pack("<HHII", 1000 + entry, 7, 60_000, 8) for entry in range(5000))
+    exif = (
+        b"Exif\0\0II*\0" + struct.pack("<IH", 8, 5000) + entries
+    )  # Pillow warns of each, and warnings are errors here
+    segment = b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif
+    profile = b"\xff\xe2" + struct.pack(">H", 102) + bytes(100)
+    data = with_segments(segment, profile)
+    assert decode_image(data, 8, 12).shape == (8, 12, 3)
+    assert lean(data).data == file_of(plain(RED), "JPEG")
+    assert lean(data).exif == exif
+    assert decode_image(with_chunks(chunk(b"eXIf", exif[6:])), 8, 12).shape == (8, 12, 3)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("orientation", range(10))
+@pytest.mark.parametrize("order", ["little", "big"])
+def test_photos_lie_as_pillow_says(kind, orientation, order):
+    corners = Image.new("RGB", (64, 48), "black")
+    corners.paste(RED, (0, 0, 32, 24))
+    corners.paste(GREEN, (32, 0, 64, 24))
+    exif = Image.Exif()
+    exif.endian = "<" if order == "little" else ">"
+    exif[0x010F] = "a camera"
+    exif[0x0112] = orientation
+    data = file_of(corners, kind, exif=exif, **({"lossless": True} if kind == "WEBP" else {}))
+    expected = ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB")
+    assert (decode_image(data, expected.height, expected.width) == np.asarray(expected)).all()
+
+
+def test_an_operator_may_set_other_limits():
+    data = file_of(plain(RED, size=(40, 50)))
+    assert decode_image(data, 8, 12, ImageLimits(len(data), 2000)).shape == (8, 12, 3)
+    with pytest.raises(InvalidRequest, match=f"image: {len(data)} bytes; allowed: up to {len(data) - 1} bytes"):
+        decode_image(data, 8, 12, ImageLimits(len(data) - 1))
+    with pytest.raises(InvalidRequest, match="image: 40 x 50 pixels; allowed: up to 1,999 pixels"):
+        decode_image(data, 8, 12, ImageLimits(pixels=1999))
+
+
+@pytest.mark.parametrize(
+    ("limits", "message"),
+    [({"file_bytes": 0}, "max_image_mb: 0; allowed: above 0"), ({"pixels": 0}, "max_pixels: 0; allowed: from 1")],
+)
+def test_limits_that_let_nothing_through_are_refused(limits, message):
+    with pytest.raises(BadConfiguration, match=message):
+        ImageLimits(**limits)
+
+
+def test_pillow_is_never_told_to_guess_the_rest_of_a_file():
+    assert not ImageFile.LOAD_TRUNCATED_IMAGES

@@ -12,7 +12,7 @@ from serving.errors import InvalidRequest
 from serving.servicers.messages import requested_options
 from serving.tasks.options import MOST_GIVEN, RequestedOptions, RequestedSampling
 
-NO_MATTER_OF_ONE_SEARCH = {"on_deadline", "ensemble", "ensemble_weight"}
+NO_MATTER_OF_ONE_SEARCH = {"on_deadline", "ensemble", "ensemble_weight", "priority"}
 """Read by serving/servicers/backend.py."""
 
 

@@ -1,0 +1,96 @@
+"""Logs: one line a call, and every line as JSON where the operator wants it so."""
+
+import json
+import logging
+import time
+from typing import Any, Final
+
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
+from grpc import StatusCode
+
+from serving.calls.call import Call
+from serving.calls.interceptor import Context
+from serving.observation.trailer import phases
+
+logger = logging.getLogger("serving.calls")
+
+LONGEST_PAYLOAD: Final = 2000
+"""Characters of a request that a line holds at most."""
+LONGEST_VALUE: Final = 200
+"""Characters of one text or image in it."""
+SERVERS_FAULT: Final = (StatusCode.INTERNAL, StatusCode.UNKNOWN)
+
+
+class CallLog:
+    """An `Observer` that writes a line for every call that is over; health and reflection never reach it."""
+
+    def __init__(self, *, payloads: bool = False) -> None:
+        self._payloads = payloads
+
+    def began(self, call: Call, context: Context) -> None:
+        """Do nothing yet."""
+
+    def ended(self, call: Call, context: Context) -> None:  # noqa: ARG002 - Observer
+        """Write the line."""
+        fields = call_fields(call)
+        if self._payloads and isinstance(call.request, Message):
+            fields["request"] = payload(call.request)
+        level = logging.ERROR if call.code in SERVERS_FAULT else logging.INFO
+        words = " ".join(f"{key}={_word(value)}" for key, value in fields.items() if value not in ("", 0))
+        logger.log(level, "%s", words, extra={"call": fields})
+
+
+class JsonFormatter(logging.Formatter):
+    """Writes a record as one line of JSON: time (UTC), level, logger, message; of a call its fields instead of a message."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line, without its end."""
+        moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+        line: dict[str, Any] = {"time": f"{moment}.{int(record.msecs):03d}Z", "level": record.levelname.lower()}
+        line["logger"] = record.name
+        call = getattr(record, "call", None)
+        line.update(call if isinstance(call, dict) else {"message": record.getMessage()})
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False, default=str)
+
+
+def call_fields(call: Call) -> dict[str, Any]:
+    """Return what a line says of a call; durations in milliseconds, nothing of the payload."""
+    fields: dict[str, Any] = {
+        "method": call.method.strip("/"),
+        "code": call.code.name,
+        "details": call.details,
+        "model": call.model,
+        "request_id": call.request_id,
+        "trace_id": call.trace_id,
+        "peer": call.peer,
+        "principal": call.principal,
+    }
+    fields |= {f"{phase}_ms": round(1000 * seconds, 3) for phase, seconds in phases(call).items()}
+    fields["source_length"] = call.source_length
+    fields["steps"] = sum(decoded.step_count for decoded in call.decoded)
+    fields["tokens"] = sum(len(decoded.hypotheses[0].tokens) for decoded in call.decoded)
+    return fields
+
+
+def payload(request: Message) -> str:
+    """Return a request as JSON, long values and the whole cut off."""
+    fields = _shortened(MessageToDict(request, preserving_proto_field_name=True))
+    text = json.dumps(fields, ensure_ascii=False)
+    return text if len(text) <= LONGEST_PAYLOAD else text[:LONGEST_PAYLOAD] + "…"
+
+
+def _shortened(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _shortened(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_shortened(each) for each in value]
+    return value[:LONGEST_VALUE] + "…" if isinstance(value, str) and len(value) > LONGEST_VALUE else value
+
+
+def _word(value: object) -> str:
+    """Return a value as one word, quoted where it would be several; no line ends, whatever a caller sends."""
+    text = str(value)
+    return text if text.isprintable() and not set(text) & {" ", '"'} else json.dumps(text)

@@ -1,0 +1,37 @@
+"""Trailing metadata of a call: its id, and where its time went in the style of HTTP's Server-Timing."""
+
+import time
+from typing import Final
+
+from serving.calls.call import REQUEST_ID, Call
+from serving.calls.interceptor import Context
+
+SERVER_TIMING: Final = "server-timing"
+
+
+def phases(call: Call) -> dict[str, float]:
+    """Return seconds by phase, of what has been decoded and in all; several searches of one call count as the longest each."""
+    seconds = {}
+    if call.decoded:
+        seconds["queue"] = max(decoded.queue_s for decoded in call.decoded)
+        seconds["encode"] = max(decoded.encode_s for decoded in call.decoded)
+        seconds["decode"] = max(decoded.decode_s for decoded in call.decoded)
+    seconds["total"] = (call.ended or time.monotonic()) - call.began
+    return seconds
+
+
+def trailer(call: Call) -> tuple[tuple[str, str], ...]:
+    """Return what a call's trailing metadata says of it; times in milliseconds."""
+    timing = ", ".join(f"{phase};dur={1000 * seconds:.3f}" for phase, seconds in phases(call).items())
+    return ((REQUEST_ID, call.request_id), (SERVER_TIMING, timing))
+
+
+class Trailers:
+    """An `Observer` that sends them with every answered call; servicers/status.py sends them with the others."""
+
+    def began(self, call: Call, context: Context) -> None:
+        """Do nothing yet."""
+
+    def ended(self, call: Call, context: Context) -> None:
+        """Add to the trailing metadata; too late, and without effect, where the call was aborted."""
+        context.set_trailing_metadata((*(context.trailing_metadata() or ()), *trailer(call)))
