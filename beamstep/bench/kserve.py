@@ -22,6 +22,8 @@ MODEL_METADATA: Final = "/inference.GRPCInferenceService/ModelMetadata"
 SERVER_METADATA: Final = "/inference.GRPCInferenceService/ServerMetadata"
 TENSORS: Final = {"translation": "text", "captioning": "image"}
 """What our own server calls a task's input; `points` for the others."""
+UNKNOWN: Final = ("priority",)
+"""Options whose name means something else in this protocol."""
 POINT_FORMATS: Final = {"FP32": "f", "FP64": "d"}
 
 _FIELD = descriptor_pb2.FieldDescriptorProto
@@ -101,8 +103,9 @@ def parameters(options: DecodingOptions) -> dict[str, bool | int | float | str]:
     """
     found: dict[str, bool | int | float | str] = {}
     for field, value in options.ListFields():
-        if field.is_repeated:
-            raise BadInput(f"options.{field.name}: given; allowed with --protocol kserve: options that are no lists")
+        if field.is_repeated or field.name in UNKNOWN:
+            allowed = "options that are no lists, and no priority"
+            raise BadInput(f"options.{field.name}: given; allowed with --protocol kserve: {allowed}")
         if field.name == "sampling":
             found["sampling"] = True
             found |= {inner.name: number for inner, number in value.ListFields()}

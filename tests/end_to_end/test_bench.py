@@ -109,6 +109,7 @@ def test_the_same_is_asked_over_kserve(run, tmp_path):
     for line in lines_of(tmp_path / "a.json")[1:]:
         assert line["errors"] == {}
         assert line["milliseconds"]["latency"]["count"] == line["due"] > 0
+        assert {"queue", "encode", "decode", "server", "transport"} <= line["milliseconds"].keys()  # of server-timing
         assert {model["name"] for model in line["server"]} == {
             "translation", "captioning", "tour", "convex_hull", "delaunay",
         }  # fmt: skip

@@ -14,7 +14,7 @@ from beamstep.bench.making import Skew
 from beamstep.bench.prepared import Prepared, prepare, read_answer, read_server_timing
 from beamstep.bench.workload import Item, picks, read_workload
 from beamstep.v1.captioning_pb2 import CaptionImageRequest
-from beamstep.v1.decoding_pb2 import LENGTH_NORMALIZATION_PLAIN, DecodingOptions, Sampling
+from beamstep.v1.decoding_pb2 import LENGTH_NORMALIZATION_PLAIN, PRIORITY_HIGH, DecodingOptions, Sampling
 from beamstep.v1.pointing_pb2 import FindTourRequest
 from beamstep.v1.translation_pb2 import StreamTranslateTextRequest, StreamTranslateTextResponse, TranslateTextRequest
 from serving.kserve.v2.grpc_inference_pb2 import ModelInferRequest, ModelMetadataResponse
@@ -168,6 +168,8 @@ def test_a_models_inputs_are_read_from_its_metadata():
 def test_what_the_protocol_has_no_form_for_is_told():
     with pytest.raises(BadInput, match=r"options\.required_phrases: given"):
         kserve.parameters(DecodingOptions(required_phrases=["Hund"]))
+    with pytest.raises(BadInput, match=r"options\.priority: given"):
+        kserve.parameters(DecodingOptions(priority=PRIORITY_HIGH))
     with pytest.raises(BadInput, match="'text' is FP32; allowed for texts and images: BYTES"):
         kserve.prepare_infer(TEXT, kserve.Tensor("text", "FP32", 1), model="a", beam_size=None)
     with pytest.raises(BadInput, match="'points' is BYTES; allowed for points"):
