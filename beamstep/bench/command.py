@@ -19,7 +19,7 @@ from beamstep.bench.judging import bears, tail_ms
 from beamstep.bench.local_server import serving
 from beamstep.bench.measure import Bench, prepare_bench
 from beamstep.bench.options import LoadCall
-from beamstep.bench.plan import Point, labels, numbers, sweep, variants
+from beamstep.bench.plan import Point, labels, numbers, per_second, sweep, variants
 from beamstep.bench.record import ENVIRONMENT, FORMAT, Run, read_recording, write_line
 from beamstep.bench.searching import Goal
 from beamstep.bench.searching import search as search_rates
@@ -219,11 +219,11 @@ def _search(bench: Bench, point: Point, output: _Output, goal: Goal) -> Sequence
     found = search_rates(holds, goal)
     label = str(replace(point, rate=None)).removeprefix("as recorded").removeprefix(", ") or "any"
     if found.holds is None:
-        return label, "none", f"{found.fails:.4g}/s", "", ""
+        return label, "none", per_second(found.fails or 0), "", ""
     runs = measured[found.holds]
     good = sum(run.goodput for run in runs) / len(runs)
-    fails = "" if found.fails is None else f"{found.fails:.4g}/s"
-    return label, f"{found.holds:.4g}/s", fails, f"{good:.4g}/s", f"{tail_ms(runs, goal.percentile):.3g}"
+    fails = "" if found.fails is None else per_second(found.fails)
+    return label, per_second(found.holds), fails, per_second(good), f"{tail_ms(runs, goal.percentile):.3g}"
 
 
 def _print_ratios(console: Console, ratios: Sequence[Ratio]) -> None:

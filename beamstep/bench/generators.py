@@ -119,7 +119,7 @@ class Generators:
         except (EOFError, ConnectionError):
             raise GeneratorFailed("a generator process ended; its last words stand above") from None
         if isinstance(answer, Exception):
-            raise GeneratorFailed(f"a generator process failed: {answer!r}")
+            raise GeneratorFailed(f"a generator process failed: {answer}")
         return answer
 
 
@@ -154,7 +154,7 @@ async def _do(job: Job, pipe: Connection) -> None:
         if begin is not None:
             pipe.send(await _measure(job, caller, begin))
     except Exception as error:  # the other side raises it
-        pipe.send(error)
+        pipe.send(GeneratorFailed(repr(error)))
     finally:
         await caller.close()
 

@@ -101,7 +101,7 @@ class Point:
         """Say how much is asked for."""
         if self.concurrency is not None:
             return f"{self.concurrency} client{'s' * (self.concurrency != 1)}"
-        return "as recorded" if self.rate is None else f"{self.rate:g}/s"
+        return "as recorded" if self.rate is None else per_second(self.rate)
 
     def __str__(self) -> str:
         beam = "" if self.beam_size is None else f", beam {self.beam_size}"
@@ -139,6 +139,11 @@ def labels(points: Sequence[Point]) -> dict[Point, str]:
     shared = set.intersection(*(set(found) for found in words.values()))
     differing = {point: " ".join(word for word in found if word not in shared) for point, found in words.items()}
     return {point: str(replace(point, serve=differing[point])) for point in points}
+
+
+def per_second(rate: float) -> str:
+    """Return a rate with four digits that say something, without a power of ten."""
+    return f"{float(f'{rate:.4g}'):.10g}/s"
 
 
 def numbers(option: str, given: str) -> list[float]:

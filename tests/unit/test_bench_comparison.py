@@ -134,6 +134,7 @@ def test_points_are_called_by_what_differs():
     assert labels([one, two]) == {one: "5/s, --step-threads 1", two: "5/s, --step-threads 2"}
     assert labels([one, replace(one, rate=6)]) == {one: "5/s", replace(one, rate=6): "6/s"}
     assert str(Point(concurrency=1, beam_size=4)) == "1 client, beam 4"
+    assert [str(Point(rate=rate)) for rate in (0.743254, 123.456, 20_000)] == ["0.7433/s", "123.5/s", "20000/s"]
 
 
 def goal(start=10.0, limit=1000.0, resolution=1.05):
