@@ -12,6 +12,7 @@ import typer
 from beamstep.failures import BAD_INPUT, failure
 
 if TYPE_CHECKING:  # gRPC takes 0.1 s to import, which `--help` need not wait for
+    from beamstep.channel import Endpoint, RetryPolicy
     from beamstep.client import Client
 
 SERVER: Final = "Server"
@@ -55,8 +56,24 @@ class Connection:
 
     def client(self) -> "Client":
         """Open a client; nothing connects before the first call."""
-        from beamstep.channel import is_local
+        from beamstep.channel import DEFAULT_RETRY
         from beamstep.client import Client
+
+        endpoint = self.endpoint(DEFAULT_RETRY)
+        return Client(
+            endpoint.address,
+            timeout_s=self.timeout,
+            secure=endpoint.secure,
+            root_certificates=endpoint.root_certificates,
+            certificate=endpoint.certificate,
+            key=endpoint.key,
+            token=endpoint.token,
+            token_in_the_clear=endpoint.token_in_the_clear,
+        )
+
+    def endpoint(self, retry: "RetryPolicy") -> "Endpoint":
+        """Return the server and how to reach it, for channels of one's own."""
+        from beamstep.channel import Endpoint, is_local
 
         secure = self.tls or self.root_certificates is not None or self.tls_cert is not None
         if (self.tls_cert is None) != (self.tls_key is None):
@@ -67,11 +84,11 @@ class Connection:
             )
             raise failure(f"--token: {message}", BAD_INPUT)
         try:
-            return Client(
+            return Endpoint(
                 self.address,
-                timeout_s=self.timeout,
-                secure=secure,
-                root_certificates=self.root_certificates,
+                secure,
+                self.root_certificates,
+                retry,
                 certificate=self.tls_cert,
                 key=self.tls_key,
                 token=self.token or None,

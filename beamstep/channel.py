@@ -3,6 +3,7 @@
 import ipaddress
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -114,11 +115,12 @@ class Endpoint:
             return grpc.secure_channel(self.address, self._credentials(), options=self._options())
         return grpc.insecure_channel(self.address, options=self._options())
 
-    def open_async(self) -> grpc.aio.Channel:
-        """Open a channel of the running event loop."""
+    def open_async(self, further: Sequence[tuple[str, str | int]] = ()) -> grpc.aio.Channel:
+        """Open a channel of the running event loop, with further options of gRPC."""
+        options = [*self._options(), *further]
         if self.secure:
-            return grpc.aio.secure_channel(self.address, self._credentials(), options=self._options())
-        return grpc.aio.insecure_channel(self.address, options=self._options())
+            return grpc.aio.secure_channel(self.address, self._credentials(), options=options)
+        return grpc.aio.insecure_channel(self.address, options=options)
 
     def _credentials(self) -> grpc.ChannelCredentials:
         roots = self.root_certificates.read_bytes() if self.root_certificates else None

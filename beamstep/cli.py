@@ -37,12 +37,15 @@ HANDED_OVER: Final = {
     "verify": "Check a bundle's answers on this machine.",
     "bench": "Measure a server's latency and throughput.",
 }
+OWN: Final = (EntryPoint(name="bench", value="beamstep.bench.command:app", group="beamstep.commands"),)
+"""Handed over as well, since they need more than the client's install."""
 EXTRAS: Final = {
     "serve": "cpu",
     "token": "cpu",
     "evaluate": "cpu,evaluate",
     "verify": "cpu,evaluate",
     "distil": "cpu,evaluate",
+    "bench": "bench",
 }
 """What to install for a command whose packages are missing; `train` for the others."""
 OURS: Final = ("beamstep", "serving", "training", "export", "benchmarks")
@@ -384,8 +387,10 @@ def _hand_over(entry: EntryPoint) -> Callable[[typer.Context], None]:
             install = f"pip install 'beamstep[{EXTRAS.get(entry.name, 'train')}]'"
             message = f"beamstep {entry.name} needs the package {error.name}, which is not installed: {install}"
             raise failure(message, OTHER) from None
-        other = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-        other.command()(command)
+        other = command
+        if not isinstance(command, typer.Typer):
+            other = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+            other.command()(command)
         other(args=context.args, prog_name=f"beamstep {entry.name}")
 
     return run
@@ -393,7 +398,7 @@ def _hand_over(entry: EntryPoint) -> Callable[[typer.Context], None]:
 
 def _register_others() -> None:
     """Add the commands that other packages announce, in the order of their table."""
-    announced = {entry.name: entry for entry in entry_points(group="beamstep.commands")}
+    announced = {entry.name: entry for entry in (*entry_points(group="beamstep.commands"), *OWN)}
     for name, help_line in HANDED_OVER.items():
         if name in announced:
             app.command(

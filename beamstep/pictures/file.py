@@ -2,6 +2,7 @@
 
 import errno
 import os
+from collections.abc import Sequence
 from enum import StrEnum
 from importlib.util import find_spec
 from pathlib import Path
@@ -32,8 +33,13 @@ def is_picture(name: str) -> bool:
     return Path(name).suffix.lower() in SUFFIXES
 
 
-def check_picture(file: Path) -> None:
+def check_picture(file: Path, packages: Sequence[str] = PACKAGES, extra: str = "pictures") -> None:
     """Find out that a picture can be drawn into a file.
+
+    Args:
+        file: to be written.
+        packages: what draws it.
+        extra: what brings them.
 
     Raises:
         BadPicture: its name ends otherwise than with one of `SUFFIXES`.
@@ -44,7 +50,7 @@ def check_picture(file: Path) -> None:
         raise BadPicture(f"{file}; allowed: a name that ends with {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}")
     if not file.parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(file))
-    for package in PACKAGES:
+    for package in packages:
         if find_spec(package) is None:
-            install = "pip install 'beamstep[pictures]'"
+            install = f"pip install 'beamstep[{extra}]'"
             raise NoPictures(f"pictures need the package {package}, which is not installed: {install}")
