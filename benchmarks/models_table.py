@@ -232,7 +232,7 @@ def training_table(manifests: Mapping[str, Manifest]) -> Iterator[str]:
             name,
             manifest.version,
             chain,
-            f"`make retrain MODEL={name}`",
+            f"`make retrain MODEL={provenance.recipe}`",
             " ".join(provenance.notes).replace("|", "/") or "-",
         )
         yield f"| {' | '.join(cells)} |"
