@@ -241,12 +241,18 @@ async def test_only_the_bundles_of_the_services_asked_for_are_loaded(models, ope
         assert refused.value.status is grpc.StatusCode.UNIMPLEMENTED
 
 
-async def test_many_calls_at_once_each_get_their_own_answer(models, open_model):
+async def test_many_calls_at_once_each_get_their_own_answer(models, opened, open_model):
     words = ["ein", "hund", "eine", "frau", "zwei", "kinder", "mann", "haus", "schnee"]
     texts = [" ".join(words[i : i + 1 + i % 4]) for i in range(len(words))] * 8
     async with running_server(configuration(models), open_model) as server, client_of(server) as client:
+        opened[KEY].turn.clear()  # until all have come, however slowly
         calls = [client.translate(text, options=DecodingOptions(beam_size=1 + i % 5)) for i, text in enumerate(texts)]
-        answers = await asyncio.gather(*calls, *(client.find_tour(SQUARE) for _ in range(8)))
+        together = asyncio.gather(*calls, *(client.find_tour(SQUARE) for _ in range(8)))
+        await until(
+            lambda: sum(vars(server.engine.load(KEY)).values()) - server.engine.load(KEY).running_rows == len(texts)
+        )
+        opened[KEY].turn.set()
+        answers = await together
         assert [answer.hypotheses[0].text for answer in answers[: len(texts)]] == texts
         assert server.engine.counters.steps < sum(len(text.split()) for text in texts), "steps were shared"
 
