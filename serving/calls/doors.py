@@ -1,13 +1,13 @@
 """The door of a server that stops: calls that are inside go on, new ones are told at once to go elsewhere."""
 
 import asyncio
-import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing, contextmanager
 from typing import Any, Final
 
 import grpc
 
+from serving.calls.handlers import wrapped
 from serving.calls.interceptor import NOT_OURS, Context
 from serving.errors import Draining
 
@@ -40,19 +40,7 @@ class Doors(grpc.aio.ServerInterceptor):
         handler = await continuation(handler_call_details)
         if handler is None or handler_call_details.method.startswith(NOT_OURS):
             return handler
-        if inspect.isasyncgenfunction(handler.unary_stream):
-            return grpc.unary_stream_rpc_method_handler(
-                self._streaming(handler.unary_stream),
-                request_deserializer=handler.request_deserializer,
-                response_serializer=handler.response_serializer,
-            )
-        if handler.unary_unary is None:
-            return handler
-        return grpc.unary_unary_rpc_method_handler(
-            self._answering(handler.unary_unary),
-            request_deserializer=handler.request_deserializer,
-            response_serializer=handler.response_serializer,
-        )
+        return wrapped(handler, self._answering, self._streaming)
 
     def _answering(self, handler: Callable[[Any, Context], Awaitable[Any]]) -> Any:
         async def answer(request: Any, context: Context) -> Any:

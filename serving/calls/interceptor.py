@@ -1,17 +1,18 @@
 """The outermost interceptor: makes a `Call` of every call, asks the gates, and tells the observers how it ended."""
 
 import asyncio
-import inspect
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing, contextmanager, suppress
+from functools import partial
 from typing import Any, Protocol
 
 import grpc
 from grpc import StatusCode
 
 from serving.calls.call import CURRENT, LONGEST_ID, REQUEST_ID, SECRETS, Call
+from serving.calls.handlers import wrapped
 
 logger = logging.getLogger(__name__)
 
@@ -46,21 +47,9 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         method = handler_call_details.method
         if handler is None or method.startswith(NOT_OURS):
             return handler
-        if inspect.isasyncgenfunction(handler.unary_stream):
-            return grpc.unary_stream_rpc_method_handler(
-                self._streaming(method, handler.unary_stream),
-                request_deserializer=handler.request_deserializer,
-                response_serializer=handler.response_serializer,
-            )
         if handler.stream_unary is not None:  # a call that is refused before its message is read
             return grpc.stream_unary_rpc_method_handler(self._answering(method, handler.stream_unary))
-        if handler.unary_unary is None:
-            return handler
-        return grpc.unary_unary_rpc_method_handler(
-            self._answering(method, handler.unary_unary),
-            request_deserializer=handler.request_deserializer,
-            response_serializer=handler.response_serializer,
-        )
+        return wrapped(handler, partial(self._answering, method), partial(self._streaming, method))
 
     def _answering(self, method: str, handler: Callable[[Any, Context], Awaitable[Any]]) -> Any:
         async def answer(request: Any, context: Context) -> Any:

@@ -1,10 +1,10 @@
 """Errors to gRPC statuses: the one mapping, and the interceptor that applies it to every call."""
 
 import asyncio
-import inspect
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing
+from functools import partial
 from typing import Any, Final, Never
 
 import grpc
@@ -16,6 +16,7 @@ from grpc import StatusCode
 from grpc_status import rpc_status
 
 from serving.calls.call import CURRENT
+from serving.calls.handlers import wrapped
 from serving.errors import (
     BeamstepError,
     Draining,
@@ -84,19 +85,8 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):
         if handler is None:
             return handler
         method = handler_call_details.method
-        if inspect.isasyncgenfunction(handler.unary_stream):  # ours; the health service's Watch writes by itself
-            return grpc.unary_stream_rpc_method_handler(
-                _streaming(method, handler.unary_stream),
-                request_deserializer=_reading(method, handler.request_deserializer),
-                response_serializer=handler.response_serializer,
-            )
-        if handler.unary_unary is None:
-            return handler
-        return grpc.unary_unary_rpc_method_handler(
-            _answering(method, handler.unary_unary),
-            request_deserializer=_reading(method, handler.request_deserializer),
-            response_serializer=handler.response_serializer,
-        )
+        read = _reading(method, handler.request_deserializer)
+        return wrapped(handler, partial(_answering, method), partial(_streaming, method), read)
 
 
 def _code_of(error: Exception) -> StatusCode | None:
