@@ -1,4 +1,4 @@
-"""The training losses: cross-entropy with label smoothing over the tokens that are allowed, or weighed; what validation counts."""
+"""Training losses: cross-entropy, smoothed over the allowed tokens or weighed; how far two passes are apart; counts."""
 
 from typing import Any, NamedTuple
 
@@ -79,6 +79,51 @@ def _losses_and_slopes(scores: Tensor, labels: Tensor, smoothing: float) -> tupl
         slope.addcmul_(allowed, share.unsqueeze(1), value=-1)
     slope.scatter_add_(1, labels, slope.new_full(labels.shape, smoothing - 1))
     return loss, slope
+
+
+def symmetric_divergence(first: Tensor, second: Tensor, target: Tensor) -> Tensor:
+    """Return half of KL(P || Q) + KL(Q || P), the mean over real tokens, in nats. Liang et al. 2021 (arXiv:2106.14448), eq. 2.
+
+    Args:
+        first: (B, T, V) logits of P, of any float type; -inf where not allowed, at the same places as `second`.
+        second: (B, T, V) logits of Q.
+        target: (B, T) int64, tokens then `eos`, padded with `pad`; at least one is real.
+    """
+    divergence: Tensor = _Divergence.apply(first.flatten(0, 1), second.flatten(0, 1), target.flatten())  # type: ignore[no-untyped-call]
+    return divergence
+
+
+class _Divergence(torch.autograd.Function):
+    """The divergence and its gradients in one pass over both logits, in float32.
+
+    J = 1/2 sum (p - q) d with d = log p - log q;  dJ/dz_p = 1/2 (p (d - E_p d) + p - q), dJ/dz_q = 1/2 (q (E_q d - d) + q - p).
+    """
+
+    @staticmethod
+    def forward(ctx: Any, first: Tensor, second: Tensor, labels: Tensor) -> Tensor:
+        """Return the mean divergence of logits (M, V) each; rows labelled `pad` count for nothing."""
+        real = (labels != PAD).nonzero().squeeze(1)
+        slopes = torch.zeros_like(first), torch.zeros_like(second)
+        total = first.new_zeros((), dtype=torch.float32)
+        for part in torch.split(real, max(1, CHUNK_ELEMENTS // first.shape[1])):
+            log_p = torch.log_softmax(first[part], -1, dtype=torch.float32)
+            log_q = torch.log_softmax(second[part], -1, dtype=torch.float32)
+            p, q = log_p.exp(), log_q.exp()
+            distance = log_p.sub_(log_q).nan_to_num_(nan=0.0)  # -inf less -inf where not allowed
+            apart = p - q
+            total += 0.5 * (apart * distance).sum()
+            by_p = (p * distance).sum(-1, keepdim=True)
+            by_q = (q * distance).sum(-1, keepdim=True)
+            slopes[0][part] = (0.5 / len(real) * (p * (distance - by_p) + apart)).to(first.dtype)
+            slopes[1][part] = (0.5 / len(real) * (q * (by_q - distance) - apart)).to(second.dtype)
+        ctx.save_for_backward(*slopes)
+        return total / len(real)
+
+    @staticmethod
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, Tensor, None]:
+        """Return the gradients by both logits."""
+        by_first, by_second = ctx.saved_tensors
+        return by_first * slope, by_second * slope, None
 
 
 class Counts(NamedTuple):

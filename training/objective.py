@@ -9,7 +9,7 @@ from torch import Tensor
 
 from training.config import Config, RecipeError
 from training.decoding import Samples, draw, take_rows
-from training.loss import smoothed_cross_entropy, weighed_cross_entropy
+from training.loss import smoothed_cross_entropy, symmetric_divergence, weighed_cross_entropy
 from training.models.base import SequenceToSequence
 from training.problems.base import Batch, Problem, TextProblem
 from training.rewards import END, BleuCounts, DocumentFrequencies, Words, bleu_gains, cider_d, count_for_bleu
@@ -27,9 +27,12 @@ class CrossEntropyConfig(Config):
 
     Attributes:
         kind: `cross_entropy`, the default.
+        consistency: how much it costs that two passes with other dropouts are apart: half the alpha of R-Drop, Liang et al. 2021
+            (arXiv:2106.14448, eq. 4), since cross-entropy is the passes' mean here and their sum there. 0: one pass, half the time.
     """
 
     kind: Literal["cross_entropy"]
+    consistency: float = Field(default=0.0, ge=0)
 
     def build(self, problem: Problem, label_smoothing: float) -> Objective:  # noqa: ARG002 - any problem will do
         """Return the objective."""
@@ -39,7 +42,12 @@ class CrossEntropyConfig(Config):
                 model(batch.inputs, batch.source, batch.target), batch.target, label_smoothing
             )
 
-        return objective
+        def consistent(model: SequenceToSequence, batch: Batch) -> Tensor:
+            first, second = (model(batch.inputs, batch.source, batch.target) for _ in range(2))
+            both = (smoothed_cross_entropy(logits, batch.target, label_smoothing) for logits in (first, second))
+            return torch.stack(list(both)).mean() + self.consistency * symmetric_divergence(first, second, batch.target)
+
+        return consistent if self.consistency else objective
 
 
 class RewardConfig(Config):

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from training.loss import count_errors, smoothed_cross_entropy
+from training.loss import count_errors, smoothed_cross_entropy, symmetric_divergence
 from training.vocabulary import PAD
 
 INFINITE = float("-inf")
@@ -70,3 +70,38 @@ def test_counts_are_of_real_tokens() -> None:
     assert counts.correct == 1
     assert counts.tokens == 2
     assert counts.cross_entropy == pytest.approx(math.log(6))
+
+
+def test_the_divergence_and_its_gradients_are_those_of_torch() -> None:
+    torch.manual_seed(2)
+    first, second = (torch.randn(2, 3, 6, dtype=torch.float64).float().requires_grad_() for _ in range(2))
+    target = torch.tensor([[3, 4, PAD], [2, PAD, PAD]])
+    real = (target != PAD).flatten()
+    p, q = (logits.flatten(0, 1)[real].log_softmax(-1) for logits in (first, second))
+    kl = torch.nn.functional.kl_div
+    expected = 0.5 * (
+        kl(p, q, reduction="batchmean", log_target=True) + kl(q, p, reduction="batchmean", log_target=True)
+    )
+    slopes = torch.autograd.grad(expected, (first, second))
+    divergence = symmetric_divergence(first, second, target)
+    torch.testing.assert_close(divergence, expected)
+    for slope, wanted in zip(torch.autograd.grad(divergence, (first, second)), slopes, strict=True):
+        torch.testing.assert_close(slope, wanted)
+
+
+def test_what_is_not_allowed_is_no_part_of_the_divergence() -> None:
+    # P = 1/2, 1/2 and Q = 1/4, 3/4 on the two allowed of three: half of sum (p - q) log(p / q) is 1/8 log 3.
+    first = torch.tensor([[[INFINITE, 0.0, 0.0]]], requires_grad=True)
+    second = torch.tensor([[[INFINITE, 0.0, math.log(3)]]], requires_grad=True)
+    divergence = symmetric_divergence(first, second, torch.tensor([[2]]))
+    assert divergence.item() == pytest.approx(0.125 * math.log(3))
+    divergence.backward()  # type: ignore[no-untyped-call]
+    assert first.grad is not None
+    assert first.grad[0, 0, 0] == 0
+    assert second.grad is not None
+    assert second.grad.isfinite().all()
+
+
+def test_a_model_that_is_consistent_already_pays_nothing_for_it() -> None:
+    logits = torch.randn(1, 2, 5)
+    assert symmetric_divergence(logits, logits, torch.tensor([[2, 3]])).item() == pytest.approx(0, abs=1e-7)

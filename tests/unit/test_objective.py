@@ -1,4 +1,4 @@
-"""Learning by reward: what is worth more becomes likelier, and nothing else moves it."""
+"""Learning what people wrote, in one pass or two, and by reward: what is worth more becomes likelier, and nothing else moves it."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from tests.unit.test_torch_decoding import INPUTS, SOURCES, TableDecoder, TableE
 from training.config import RecipeError
 from training.decoding import Samples
 from training.models.base import SequenceToSequence
-from training.objective import ObjectiveConfig, RewardConfig, advantages, policy_loss
+from training.objective import CrossEntropyConfig, ObjectiveConfig, RewardConfig, advantages, policy_loss
 from training.problems.base import Batch
 from training.vocabulary import BOS, EOS, PAD
 
@@ -61,6 +61,33 @@ def likelihood(model, batch):
 
 def test_an_advantage_is_the_reward_less_the_mean_of_the_others() -> None:
     assert advantages(torch.tensor([1.0, 2.0, 6.0, 3.0, 3.0, 3.0]), 3).tolist() == [-3, -1.5, 4.5, 0, 0, 0]
+
+
+class Passes:
+    """A model whose two passes give two tables, as two dropouts would."""
+
+    def __init__(self, *logits):
+        self.logits = list(logits)
+
+    def __call__(self, inputs, source, target):
+        return self.logits.pop(0)
+
+
+def test_two_passes_cost_their_mean_and_what_they_are_apart() -> None:
+    first, second = torch.zeros(1, 1, 6), torch.zeros(1, 1, 6)
+    second[..., 3] = 2.0
+    batch = Batch(INPUTS, torch.arange(1), torch.tensor([[3]]))
+    config = CrossEntropyConfig(kind="cross_entropy", consistency=2.5)
+    loss = config.build(Letters(), 0.0)(Passes(first, second), batch)
+    p, q = first.log_softmax(-1).flatten(), second.log_softmax(-1).flatten()
+    apart = 0.5 * ((p.exp() - q.exp()) * (p - q)).sum()
+    torch.testing.assert_close(loss, -(p[3] + q[3]) / 2 + 2.5 * apart)
+
+
+def test_without_a_weight_on_consistency_there_is_one_pass() -> None:
+    batch = Batch(INPUTS, torch.arange(1), torch.tensor([[3]]))
+    loss = CrossEntropyConfig(kind="cross_entropy").build(Letters(), 0.0)(Passes(torch.zeros(1, 1, 6)), batch)
+    assert loss.item() == pytest.approx(torch.tensor(6.0).log().item())
 
 
 def test_the_gradient_raises_the_better_sample_and_lowers_the_worse_one() -> None:
