@@ -14,6 +14,8 @@ from google.protobuf import json_format
 from jsonschema import Draft202012Validator
 
 from beamstep.v1 import translation_pb2
+from serving.access.config import AccessConfig
+from serving.access.tokens import Token, TokenLimits, hash_of, write_tokens
 from serving.config import ServerConfig
 from serving.errors import BadConfiguration
 from serving.http import calls, port
@@ -333,6 +335,36 @@ def test_a_full_queue_is_429_and_says_when_to_come_again(models):
         refused = [answer for answer in answers if answer.status != 200]
         assert {answer.status for answer in refused} == {429}
         assert {answer.json["code"] for answer in refused} == {8}
+        assert {int(answer.headers["Retry-After"]) >= 1 for answer in refused} == {True}
+
+
+def test_a_token_is_asked_for_judged_and_counted(models, tmp_path):
+    tokens = tmp_path / "tokens.toml"
+    write_tokens(
+        tokens,
+        [
+            Token("web", hash_of("bst_web"), ("translation",)),
+            Token("slow", hash_of("bst_slow"), ("translation",), TokenLimits(rate=0.01, burst=1)),
+        ],
+    )
+    config = configuration(models, access=AccessConfig(tokens=tokens))
+    with ServerThread(config, open_planned) as server:
+        call = Caller(server)
+
+        def ask(path, authorization=None):
+            return call("POST", path, BODIES[path], {} if authorization is None else {"Authorization": authorization})
+
+        for missing in (None, "Bearer bst_other", "Basic d2ViOg=="):
+            refused = ask("/v1/translate", missing)
+            assert (refused.status, refused.json["code"]) == (401, 16)
+            assert refused.headers["WWW-Authenticate"] == "Bearer"
+        assert ask("/v1/translate", "Bearer bst_web").status == 200
+        forbidden = ask("/v1/caption", "Bearer bst_web")
+        assert (forbidden.status, forbidden.json["code"]) == (403, 7)
+        assert ask("/v1/translate", "Bearer bst_slow").status == 200
+        late = ask("/v1/translate", "Bearer bst_slow")
+        assert late.status == 429
+        assert 1 < int(late.headers["Retry-After"]) <= 100
 
 
 def test_a_service_that_was_not_asked_for_is_404_and_not_described(models):
