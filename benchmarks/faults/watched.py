@@ -126,7 +126,7 @@ class WatchedServer(Server):
         engine = self.engine
         assert engine is not None
         gc.collect()
-        counters = asdict(engine.counters)
+        counters = engine.counters.as_dict()
         loads = []
         for key in engine.models:
             with suppress(KeyError):  # it has just left
