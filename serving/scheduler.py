@@ -183,11 +183,14 @@ class Scheduler:
         self._remove(request)
 
     def _may_admit(self, hand: int) -> bool:
-        """Say whether whoever is next fits, and is this hand's to take: it has none, or less than its part of all rows."""
-        if not self.waiting or not self._fits(self.waiting[self.waiting.head()]):
+        """Say whether whoever is next fits, and is this hand's to take: it has none, or is nearer to its part of all rows then."""
+        if not self.waiting:
             return False
-        wanted = min(self.rows + self._waiting_rows, self.limits.batch_rows)
-        return not self._running_of[hand] or self._rows_of[hand] * len(self._rows_of) < wanted
+        claim = self.waiting[self.waiting.head()]
+        if not self._fits(claim):
+            return False
+        part = min(self.rows + self._waiting_rows, self.limits.batch_rows) / len(self._rows_of)
+        return not self._running_of[hand] or self._rows_of[hand] + claim.rows / 2 <= part
 
     def _running_with(self, hand: int) -> dict[int, Claim]:
         return {request: claim for request, claim in self.running.items() if self._hand[request] == hand}

@@ -65,6 +65,7 @@ class Setup:
             services=None if self.services is None else tuple(self.services),
             preferred=tuple(self.prefer),
             session=SessionConfig(step_threads=1, spinning=False),
+            engine_threads=2,
             limits=Limits(**self.limits),
             grace_s=self.grace_s,
             repository=RepositoryConfig(VersionPolicy(latest=1), admin=True, watch=True, watch_interval_s=0.1)
