@@ -72,8 +72,18 @@ def serve(
     encoder_threads: Annotated[
         int, typer.Option(help="Threads within one encoder run.")
     ] = DEFAULTS.session.encoder_threads,
+    engine_threads: Annotated[
+        int | None,
+        typer.Option(
+            help="Threads that run graphs beside each other, each with a batch of its own; by default 2 where a worker has them,"
+            " and 1 on a GPU."
+        ),
+    ] = None,
     step_threads: Annotated[
-        int | None, typer.Option(help="Threads within one decoder step; by default 2 where a worker has them.")
+        int | None,
+        typer.Option(
+            help="Threads within one decoder step; by default 2 where a worker has them for every engine thread."
+        ),
     ] = None,
     spinning: Annotated[
         bool | None,
@@ -212,24 +222,26 @@ def serve(
     _start_logging(log_format)
     try:
         share = _share(workers)
+        session = SessionConfig(
+            providers=provider_names(provider),
+            device_id=device_id,
+            tensorrt_cache=tensorrt_cache,
+            precision=precision,
+            allow_uncertified=allow_uncertified,
+            io_binding=io_binding,
+            pad_to_buckets=pad_to_buckets,
+            encoder_threads=encoder_threads,
+            step_threads=share.step_threads if step_threads is None else step_threads,
+            spinning=share.spinning if spinning is None else spinning,
+        )
         config = ServerConfig(
             models=models,
             host=host,
             port=port,
             services=_names(services) if services else None,
             preferred=_names(prefer),
-            session=SessionConfig(
-                providers=provider_names(provider),
-                device_id=device_id,
-                tensorrt_cache=tensorrt_cache,
-                precision=precision,
-                allow_uncertified=allow_uncertified,
-                io_binding=io_binding,
-                pad_to_buckets=pad_to_buckets,
-                encoder_threads=encoder_threads,
-                step_threads=share.step_threads if step_threads is None else step_threads,
-                spinning=share.spinning if spinning is None else spinning,
-            ),
+            session=session,
+            engine_threads=_engine_threads(session, share) if engine_threads is None else engine_threads,
             limits=_limits(max_rows, queue_size, max_concurrent),
             load=LoadConfig(
                 share_by=share_by,
@@ -260,7 +272,7 @@ def serve(
                 canaries=tuple(map(CanaryShare.parse, canary or ())),
             ),
         )
-        _tell_threads(config.session, share)
+        _tell_threads(config, share)
         if workers > 1:
             raise typer.Exit(supervise(config, workers, partial(_start_logging, log_format)))
         asyncio.run(run_server(config))
@@ -276,11 +288,17 @@ def _share(workers: int) -> Cores:
     return cores() if workers == 1 else cores().shared_by(workers)
 
 
-def _tell_threads(session: SessionConfig, share: Cores) -> None:
+def _engine_threads(session: SessionConfig, share: Cores) -> int:
+    """Return how many threads run graphs where nobody said; one on a device, which runs one graph at a time."""
+    return 1 if session.bound else share.engine_threads
+
+
+def _tell_threads(config: ServerConfig, share: Cores) -> None:
     """Log how many threads there are and what they were chosen for."""
+    session, engine_threads = config.session, config.engine_threads
     logger.info(
-        "the encoder has %d thread%s and the step %d; idle ones %s; a process has %s",
-        *(session.encoder_threads, "s" * (session.encoder_threads > 1), session.step_threads),
+        "the engine has %d thread%s, the encoder %d and the step %d in each; idle ones %s; a process has %s",
+        *(engine_threads, "s" * (engine_threads > 1), session.encoder_threads, session.step_threads),
         *("spin" if session.spinning else "sleep", share),
     )
 

@@ -35,6 +35,7 @@ class ServerConfig:
         services: those to offer, of `SERVICE_TASKS`; only their bundles are loaded. None offers what there are bundles for.
         preferred: names of bundles that come before the others: where a request names no model, the first of its task answers.
         session: how ONNX Runtime runs them.
+        engine_threads: how many threads run graphs beside each other, each with batches of its own; 1 on a GPU.
         limits: how much each model takes on.
         load: who shares it with whom, which models have limits of their own, and what is cached.
         observation: how the server tells of its calls.
@@ -58,6 +59,7 @@ class ServerConfig:
     services: tuple[str, ...] | None = None
     preferred: tuple[str, ...] = ()
     session: SessionConfig = field(default_factory=SessionConfig)
+    engine_threads: int = 1
     limits: Limits = field(default_factory=Limits)
     load: LoadConfig = field(default_factory=LoadConfig)
     observation: ObservationConfig = field(default_factory=ObservationConfig)
@@ -79,6 +81,12 @@ class ServerConfig:
         if unknown or self.services == ():
             given = ", ".join(unknown) or "none"
             raise BadConfiguration(f"services: {given}; allowed: some of {', '.join(SERVICE_TASKS)}")
+        if self.engine_threads < 1:
+            raise BadConfiguration(f"engine_threads: {self.engine_threads}; allowed: from 1")
+        if self.engine_threads > 1 and self.session.bound:
+            raise BadConfiguration(
+                f"engine_threads: {self.engine_threads} with io_binding; allowed: 1, for one thread fills a GPU"
+            )
         if self.image_threads < 1:
             raise BadConfiguration(f"image_threads: {self.image_threads}; allowed: from 1")
         if self.image_processes < 0:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+MOST_ENGINE_THREADS: Final = 2
+"""More were never measured; `--workers` uses further cores."""
 MOST_STEP_THREADS: Final = 2
 """A step is too small for more; docs/log.md."""
 
@@ -33,9 +35,14 @@ class Cores:
         return self.limit is not None and self.limit < self.allowed
 
     @property
+    def engine_threads(self) -> int:
+        """Return how many threads of the engine should run graphs beside each other."""
+        return min(MOST_ENGINE_THREADS, self.whole)
+
+    @property
     def step_threads(self) -> int:
-        """Return how many threads a decoder step should have."""
-        return min(MOST_STEP_THREADS, self.whole)
+        """Return how many threads a decoder step should have, where that many engine threads run one each."""
+        return min(MOST_STEP_THREADS, max(1, self.whole // self.engine_threads))
 
     @property
     def spinning(self) -> bool:

@@ -1,4 +1,4 @@
-"""The engine: one thread that owns all models and batches at every step. Its turn: admit -> step -> select -> emit -> evict.
+"""The engine: threads that own all models and batch at every step. A turn: admit -> step -> select -> emit -> evict.
 
     engine = Engine(models, limits)         # by key, such as "translation-en-de/1"
     engine.start()
@@ -7,8 +7,10 @@
     ticket.cancel()                         # or: cancel the awaiting task; the rows are gone at the next turn
     engine.stop(drain_s=10)
 
-Models with work take turns, one step each, so that a busy model cannot starve another. With nothing to do the thread sleeps.
-They come and go while others work: `add`, and `retire`, after which those there are answered and then the model is let go.
+Models with work take turns, one step each, so that a busy model cannot starve another. With nothing to do a thread sleeps.
+Each has batches of its own and runs its graphs beside the others' (`Hand`): two that run a graph on a core each do more than one
+that runs it on two, and one encodes or selects while the other steps. A request stays with one of them.
+Models come and go while others work: `add`, and `retire`, after which those there are answered and then the model is let go.
 Whatever a model raises fails the requests that were in that call, and those alone.
 """
 
@@ -23,11 +25,12 @@ from typing import Final, Self
 
 from serving.caches.memory import MemoryCache
 from serving.claim import Claim, Priority
+from serving.counters import Counters
 from serving.decoding.constraints import Constraint
 from serving.decoding.options import DecodingOptions
 from serving.decoding.step import Model
 from serving.errors import Draining, Expired, Overloaded, UnknownModel
-from serving.lane import Counters, Lane
+from serving.lane import Lane
 from serving.observer import NOBODY, EngineObserver
 from serving.request import Deliver, Inputs, OnProgress, Request, Ticket
 from serving.scheduler import Limits
@@ -60,11 +63,11 @@ class Leaving:
     @property
     def busy(self) -> bool:
         """Say whether a request is still there."""
-        return any(lane.scheduler.busy for lane in self.lanes)
+        return any(lane.busy for lane in self.lanes)
 
 
 class Engine:
-    """Runs the searches of all models on one thread of its own.
+    """Runs the searches of all models on threads of its own.
 
     Attributes:
         counters: what it did so far.
@@ -76,6 +79,7 @@ class Engine:
         models: Mapping[str, Model],
         limits: Limits | Mapping[str, Limits] | None = None,
         *,
+        threads: int = 1,
         clock: Callable[[], float] = time.monotonic,
         deliver: Deliver = lambda hand_over: hand_over(),
         memory_cache: MemoryCache | None = None,
@@ -84,13 +88,14 @@ class Engine:
         """Make an engine that is not running yet.
 
         Args:
-            models: by key; nobody else may call them from now on.
+            models: by key; nobody else may call them from now on. Several threads call one at once.
             limits: one for every model, or by key, "" standing for all others; None takes the defaults of `Limits`.
+            threads: how many work, from 1.
             clock: seconds; deadlines are told in it.
             deliver: calls the function it is given, at once or on another thread, which answers all requests that were over in one
                 turn; an event loop's call_soon_threadsafe wakes the loop once instead of once an answer.
             memory_cache: sources that were encoded before; None keeps none.
-            observer: is told of all work, on the engine's thread.
+            observer: is told of all work, on the engine's threads.
         """
         self._deliver = deliver
         self._memory_cache = memory_cache
@@ -98,11 +103,17 @@ class Engine:
         self._limits = Limits() if limits is None else limits
         self._clock = clock
         self._numbers = itertools.count()
-        self._condition = threading.Condition()  # guards the lanes, their schedulers and the flags
+        self._lock = threading.RLock()  # guards the lanes, their schedulers and the flags
+        self._bells = [threading.Condition(self._lock) for _ in range(threads)]
+        self._asleep: set[int] = set()  # threads that nobody has woken yet
         self._accepting = False
         self._halted = False
         self._ended = False
-        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+        self._threads = [
+            threading.Thread(target=self._run, args=(number,), name=f"engine-{number}", daemon=True)
+            for number in range(threads)
+        ]
+        self._left = threads  # that have not ended
         self.counters = Counters()
         self.models: Mapping[str, Model] = dict(models)
         # Never changed but replaced, for the engine's thread may be going through them.
@@ -114,25 +125,29 @@ class Engine:
     # ---- from any thread
 
     def start(self) -> None:
-        """Start the thread and accept requests."""
+        """Start the threads and accept requests."""
         self._accepting = True
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
 
     def stop(self, drain_s: float = 0.0) -> None:
-        """Refuse new requests, give those there up to `drain_s` seconds, fail the rest with Draining, and end the thread.
+        """Refuse new requests, give those there up to `drain_s` seconds, fail the rest with Draining, and end the threads.
 
-        Returns when the thread has ended, which a model that never returns from a step can prevent.
+        Returns when they have ended, which a model that never returns from a step can prevent.
         """
-        with self._condition:
+        with self._lock:
             self._accepting = False
-            self._condition.notify()
-        if self._thread.is_alive():
-            self._thread.join(drain_s)
-        with self._condition:
+            self._wake_all()
+        until = time.monotonic() + drain_s
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join(max(0.0, until - time.monotonic()))
+        with self._lock:
             self._halted = True
-            self._condition.notify()
-        if self._thread.is_alive():
-            self._thread.join()
+            self._wake_all()
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join()
 
     def __enter__(self) -> Self:
         self.start()
@@ -143,22 +158,22 @@ class Engine:
 
     @property
     def running(self) -> bool:
-        """Say whether the thread is alive; readiness checks read it."""
-        return self._thread.is_alive()
+        """Say whether its threads are alive; readiness checks read it."""
+        return all(thread.is_alive() for thread in self._threads)
 
     def add(self, key: str, model: Model, *, limits: Limits | None = None, background: bool = False) -> None:
         """Take requests for one more model.
 
         Args:
             key: no model that is there has it; one that was retired and is not gone yet may.
-            model: nobody else may call it from now on. It may be there under another key: one thread calls both.
+            model: nobody else may call it from now on. It may be there under another key.
             limits: its own; None takes those of its key, or of all others.
             background: whether it works only when no other model has anything to do.
 
         Raises:
             Draining: the engine was stopped.
         """
-        with self._condition:
+        with self._lock:
             if self._halted or self._ended:
                 raise Draining("the server is shutting down")
             assert key not in self._lanes, f"{key} is there"
@@ -177,7 +192,7 @@ class Engine:
         Raises:
             UnknownModel: there is none of this key.
         """
-        with self._condition:
+        with self._lock:
             self._check_known(key)
             keys = {key, *(made for made, members in self._members.items() if key in members)}
             leaving = Leaving(tuple(self._lanes[other] for other in keys), Future())
@@ -185,10 +200,10 @@ class Engine:
             self._lanes = {other: lane for other, lane in self._lanes.items() if other not in keys}
             self._members = {made: members for made, members in self._members.items() if made not in keys}
             self._background -= {key}
-            working = self._thread.is_alive() and not self._ended
+            working = self.running and not self._ended
             if working:
                 self._leaving = (*self._leaving, leaving)
-                self._condition.notify()
+                self._wake_all()
         if not working:
             leaving.gone.set_result(None)
         return leaving.gone
@@ -236,7 +251,7 @@ class Engine:
             self._check_known(model)
         now = self._clock()
         request = Request(inputs, options, constraint, source_length, on_progress, Future(), now)
-        with self._condition:
+        with self._lock:
             if not self._accepting:
                 raise Draining("the server is starting or shutting down; retry elsewhere")
             lane = self._lanes.get(model)
@@ -253,8 +268,8 @@ class Engine:
             leaver = None if displaced is None else lane.requests[displaced]
             retry_s = lane.pace.retry_after_s(len(lane.scheduler.waiting))
             lane.requests[number] = request
-            self.counters.submitted += 1
-            self._condition.notify()
+            self.counters.add(submitted=1)
+            self._wake_one()
         if leaver is not None:
             leaver.reject(Overloaded("the queue is full and others have fewer requests in it; retry later", retry_s))
         request.future.add_done_callback(lambda future: self._withdraw(lane, number) if future.cancelled() else None)
@@ -268,18 +283,18 @@ class Engine:
         """
         lane = self._lanes.get(model)
         if lane is not None:
-            with self._condition, self._refusing(lane):
+            with self._lock, self._refusing(lane):
                 lane.scheduler.check_room(client, priority)
 
     def load(self, model: str) -> Load:
         """Return what a model is busy with."""
         lane = self._lanes[model]
-        with self._condition:
+        with self._lock:
             return Load(len(lane.scheduler.waiting), len(lane.scheduler.running), lane.scheduler.rows)
 
     def loads(self) -> dict[str, Load]:
         """Return what every model is busy with, ensembles that were made for requests among them."""
-        with self._condition:
+        with self._lock:
             schedulers = {key: lane.scheduler for key, lane in self._lanes.items()}
             return {key: Load(len(s.waiting), len(s.running), s.rows) for key, s in schedulers.items()}
 
@@ -289,7 +304,7 @@ class Engine:
         try:
             yield
         except Overloaded as error:
-            self.counters.refused += 1
+            self.counters.add(refused=1)
             raise Overloaded(str(error), lane.pace.retry_after_s(len(lane.scheduler.waiting))) from None
 
     def _limits_of(self, key: str) -> Limits:
@@ -316,7 +331,7 @@ class Engine:
             )
         left = deadline - request.submitted
         if 0 < left < needed:
-            self.counters.hopeless += 1
+            self.counters.add(hopeless=1)
             raise Expired(
                 f"the deadline is in {1000 * left:.1f} ms, and the quickest answer takes {1000 * needed:.1f} ms here"
             )
@@ -326,12 +341,13 @@ class Engine:
             model,
             limits,
             clock=self._clock,
-            lock=self._condition,
+            lock=self._lock,
             counters=self.counters,
             deliver=self._deliver,
             cache=None if self._memory_cache is None else self._memory_cache.of_model(),
             key=key,
             observer=self._observer,
+            hands=len(self._threads),
         )
 
     def _make_lane(self, key: str, make: Callable[[], Model], members: Sequence[str]) -> Lane:
@@ -347,7 +363,7 @@ class Engine:
         excess = len(made) + 1 - MOST_MADE
         idle = [other for other in made if not self._lanes[other].scheduler.busy][: max(0, excess)]
         if len(idle) < excess:
-            self.counters.refused += 1
+            self.counters.add(refused=1)
             retry_s = min(self._lanes[other].pace.retry_after_s(1) for other in made)
             raise Overloaded(f"{len(made)} other ensembles are at work; retry later", retry_s)
         made_lane = self._lane(key, make(), self._limits_of(key))
@@ -357,45 +373,79 @@ class Engine:
 
     def _withdraw(self, lane: Lane, number: int) -> None:
         """Let the next turn evict a request that nobody waits for."""
-        with self._condition:
+        with self._lock:
             lane.scheduler.withdraw(number)
-            self._condition.notify()
+            self._wake_one()
 
-    # ---- on the engine's thread
+    def _wake_one(self) -> None:
+        """Wake a thread that sleeps and has something to do; those awake look for themselves before they sleep."""
+        for number in sorted(self._asleep):
+            if self._has_work(number):
+                self._asleep.discard(number)
+                self._bells[number].notify()
+                return
 
-    def _run(self) -> None:
-        """Take turns until told to stop, then fail whoever is left."""
+    def _wake_all(self) -> None:
+        self._asleep.clear()
+        for bell in self._bells:
+            bell.notify()
+
+    # ---- on the engine's threads
+
+    def _run(self, number: int) -> None:
+        """Take turns until told to stop; the last to end fails whoever is left."""
         try:
             while not self._halted:
-                worked = self._turn()
+                worked = self._turn(number)
                 if self._leaving:
                     self._let_go()
-                if not worked and not self._wait_for_work():
+                if not worked and not self._wait_for_work(number):
                     break
+        except BaseException:
+            self._halted = True  # the others cannot do its work
+            raise
         finally:
-            with self._condition:
-                self._accepting = False
-                self._ended = True
-                left = [(lane, list(lane.requests)) for lane in self._every_lane()]
-                leaving, self._leaving = self._leaving, ()
-            for lane, numbers in left:
-                lane.fail(numbers, Draining, "the server shut down before the answer was ready; retry elsewhere")
-            for one in leaving:
-                one.gone.set_result(None)
+            self._end()
 
-    def _turn(self) -> bool:
-        """Let every lane with work take a turn, and one in the background where none has; say whether there was one."""
+    def _end(self) -> None:
+        """Note that a thread has ended; after the last, fail whoever is left."""
+        with self._lock:
+            self._left -= 1
+            self._wake_all()
+            if self._left:
+                return
+            self._accepting = False
+            self._ended = True
+            left = [(lane, list(lane.requests)) for lane in self._every_lane()]
+            leaving, self._leaving = self._leaving, ()
+        for lane, numbers in left:
+            lane.fail(numbers, Draining, "the server shut down before the answer was ready; retry elsewhere")
+        for one in leaving:
+            one.gone.set_result(None)
+
+    def _turn(self, number: int) -> bool:
+        """Let every lane with work for this thread take a turn; say whether there was one."""
+        with self._lock:
+            lanes = self._work_of(number)
+        for lane in lanes:
+            lane.hands[number].turn()
+        return bool(lanes)
+
+    def _work_of(self, number: int) -> list[Lane]:
+        """Return the lanes that a thread has something to do for; those in the background when no other lane is busy."""
         behind = self._background
-        busy = [lane for key, lane in self._lanes.items() if lane.scheduler.busy and key not in behind]
-        busy += [lane for leaving in self._leaving for lane in leaving.lanes if lane.scheduler.busy]
-        busy = busy or [lane for lane in self._lanes.values() if lane.scheduler.busy]
-        for lane in busy:
-            lane.turn()
-        return bool(busy)
+        lanes = [lane for key, lane in self._lanes.items() if key not in behind]
+        lanes += [lane for leaving in self._leaving for lane in leaving.lanes]
+        if behind and not any(lane.scheduler.busy for lane in lanes):
+            lanes = [self._lanes[key] for key in behind]
+        return [lane for lane in lanes if lane.scheduler.has_work(number)]
+
+    def _has_work(self, number: int) -> bool:
+        return bool(self._work_of(number)) or any(not leaving.busy for leaving in self._leaving)
 
     def _let_go(self) -> None:
         """Forget the retired models whose last request is over."""
-        with self._condition:
+        with self._lock:
             over = [leaving for leaving in self._leaving if not leaving.busy]
             self._leaving = tuple(leaving for leaving in self._leaving if leaving not in over)
         gone = [leaving.gone for leaving in over]
@@ -403,13 +453,16 @@ class Engine:
         for one in gone:
             one.set_result(None)
 
-    def _wait_for_work(self) -> bool:
+    def _wait_for_work(self, number: int) -> bool:
         """Sleep until there is something to do; say whether to go on."""
-        with self._condition:
-            while not (self._halted or self._leaving or any(lane.scheduler.busy for lane in self._lanes.values())):
-                if not self._accepting:
+        with self._lock:
+            while not (self._halted or self._has_work(number)):
+                if not self._accepting and not any(lane.scheduler.busy for lane in self._every_lane()):
                     return False
-                self._condition.wait()
+                self._wake_one()  # what waited behind this thread's work, or for its rows
+                self._asleep.add(number)
+                self._bells[number].wait()
+                self._asleep.discard(number)
             return not self._halted
 
     def _every_lane(self) -> Iterator[Lane]:

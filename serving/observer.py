@@ -1,9 +1,9 @@
-"""Who may watch the engine work: told of every encoder run, every step and every end, on the engine's own thread."""
+"""Who may watch the engine work: told of every encoder run, every step and every end, on the engine's own threads."""
 
 from typing import Final, Literal, Protocol
 
 Outcome = Literal["finished", "cancelled", "expired", "displaced", "failed"]
-"""How a request ends; see `serving.lane.Counters`."""
+"""How a request ends; see `serving.counters.Counters`."""
 
 
 class EngineObserver(Protocol):

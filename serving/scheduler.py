@@ -49,16 +49,24 @@ class Scheduler:
     Clients and classes of priority share the room (`FairQueue`); whoever is next is never overtaken, so a wide beam that has to
     wait for room cannot starve behind narrow ones.
 
+    Several hands may work on one queue, each on batches of its own. A request stays with the hand that admitted it, which alone
+    may let it go. They share the rows evenly: one that has its part leaves who waits to the others.
+
     Attributes:
         displaced: requests that had to leave a full queue to make room, until the next sweep.
     """
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, hands: int = 1) -> None:
+        """Make one with nobody there, for so many hands; they are told apart by number, from 0."""
         self.limits = limits
         self.waiting = FairQueue()
         self.running: dict[int, Claim] = {}
         self.rows = 0  # claimed by those running
         self.displaced: list[int] = []
+        self._waiting_rows = 0
+        self._hand: dict[int, int] = {}  # of those running
+        self._rows_of = [0] * hands
+        self._running_of = [0] * hands
         self._withdrawn: list[int] = []
         self._next_deadline = math.inf
         self.next_return = math.inf  # no deadline of those that want their best by then is nearer
@@ -67,6 +75,10 @@ class Scheduler:
     def busy(self) -> bool:
         """Say whether there is anything to do."""
         return bool(self.waiting or self.running)
+
+    def has_work(self, hand: int) -> bool:
+        """Say whether a hand has requests, or can take in the one that is next."""
+        return self._running_of[hand] > 0 or self._may_admit(hand)
 
     def check_room(self, client: str, priority: Priority) -> int | None:
         """Return who would have to leave the queue for one more request of `client`; None where nobody has to.
@@ -95,6 +107,7 @@ class Scheduler:
             self._remove(displaced)
             self.displaced.append(displaced)
         self.waiting.add(request, claim)
+        self._waiting_rows += claim.rows
         if claim.deadline is not None:
             self._next_deadline = min(self._next_deadline, claim.deadline)
             if claim.return_best:
@@ -106,15 +119,17 @@ class Scheduler:
         if request in self.waiting or request in self.running:
             self._withdrawn.append(request)
 
-    def sweep(self, now: float) -> Leavers:
-        """Remove the withdrawn and the expired, waiting or running, and return them; to be called before admitting."""
+    def sweep(self, now: float, hand: int = 0) -> Leavers:
+        """Remove the withdrawn and the expired, waiting or running with `hand`, and return them; to be called before admitting."""
         displaced = tuple(self.displaced)
         self.displaced.clear()
         if not self._withdrawn and now < self._next_deadline:
             return Leavers(displaced=displaced) if displaced else NOBODY
-        withdrawn = tuple(request for request in dict.fromkeys(self._withdrawn) if self._remove(request))
-        self._withdrawn.clear()
-        claims = {**self.waiting, **self.running}
+        others = [request for request in self._withdrawn if self._hand.get(request, hand) != hand]
+        own = dict.fromkeys(request for request in self._withdrawn if self._hand.get(request, hand) == hand)
+        withdrawn = tuple(request for request in own if self._remove(request))
+        self._withdrawn = others
+        claims = {**self.waiting, **self._running_with(hand)}
         expired = tuple(r for r, claim in claims.items() if claim.deadline is not None and claim.deadline <= now)
         for request in expired:
             self._remove(request)
@@ -122,13 +137,14 @@ class Scheduler:
         self._next_deadline = min((c.deadline for c in remaining if c.deadline is not None), default=math.inf)
         return Leavers(withdrawn, expired, displaced)
 
-    def due(self, now: float, lead: float, each: float = 0.0) -> list[int]:
+    def due(self, now: float, lead: float, each: float = 0.0, hand: int = 0) -> list[int]:
         """Return the running requests that want their best now, so that all have it by their deadlines; they stay until finished.
 
         Args:
             now: the time.
             lead: how long before its deadline a single one wants it.
             each: how much earlier every further one does that has to be answered by the same time.
+            hand: whose they are.
 
         Returns:
             them, nearest deadline first.
@@ -137,30 +153,47 @@ class Scheduler:
             return []
         claims = {**self.waiting, **self.running}
         deadlines = {r: c.deadline for r, c in claims.items() if c.return_best and c.deadline is not None}
-        nearest = sorted((r for r in deadlines if r in self.running), key=lambda r: deadlines[r])
+        nearest = sorted((r for r in deadlines if self._hand.get(r) == hand), key=lambda r: deadlines[r])
         late = [place for place, r in enumerate(nearest) if deadlines[r] <= now + lead + each * place]
         due = nearest[: late[-1] + 1] if late else []
         self.next_return = min((deadlines[r] for r in deadlines.keys() - set(due)), default=math.inf)
         return due
 
-    def admit(self) -> list[int]:
-        """Move those who fit from the queue to the batch, in the order of `FairQueue`, and return them."""
+    def admit(self, hand: int = 0) -> list[int]:
+        """Move those who fit from the queue to a hand, in the order of `FairQueue`, and return them."""
         admitted: list[int] = []
         positions = 0
-        while self.waiting:
+        while self._may_admit(hand):
             request = self.waiting.head()
             claim = self.waiting[request]
             positions += claim.positions
-            if not self._fits(claim) or (admitted and not self._in_time(len(admitted), positions)):
+            if admitted and not self._in_time(len(admitted), positions):
                 break
             self.running[request] = self.waiting.serve()
+            self._hand[request] = hand
+            self._waiting_rows -= claim.rows
             self.rows += claim.rows
+            self._rows_of[hand] += claim.rows
+            self._running_of[hand] += 1
             admitted.append(request)
         return admitted
 
     def finish(self, request: int) -> None:
         """Free what a running request claimed."""
         self._remove(request)
+
+    def _may_admit(self, hand: int) -> bool:
+        """Say whether whoever is next fits, and is this hand's to take: it has none, or is nearer to its part of all rows then."""
+        if not self.waiting:
+            return False
+        claim = self.waiting[self.waiting.head()]
+        if not self._fits(claim):
+            return False
+        part = min(self.rows + self._waiting_rows, self.limits.batch_rows) / len(self._rows_of)
+        return not self._running_of[hand] or self._rows_of[hand] + claim.rows / 2 <= part
+
+    def _running_with(self, hand: int) -> dict[int, Claim]:
+        return {request: claim for request, claim in self.running.items() if self._hand[request] == hand}
 
     def _fits(self, claim: Claim) -> bool:
         """Say whether one more request would stay within what a batch may hold."""
@@ -172,8 +205,15 @@ class Scheduler:
 
     def _remove(self, request: int) -> bool:
         """Take a request out, wherever it is; say whether it was there."""
-        if self.waiting.remove(request) is not None:
+        claim = self.waiting.remove(request)
+        if claim is not None:
+            self._waiting_rows -= claim.rows
             return True
         claim = self.running.pop(request, None)
-        self.rows -= claim.rows if claim is not None else 0
-        return claim is not None
+        if claim is None:
+            return False
+        hand = self._hand.pop(request)
+        self.rows -= claim.rows
+        self._rows_of[hand] -= claim.rows
+        self._running_of[hand] -= 1
+        return True

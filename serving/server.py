@@ -198,6 +198,7 @@ class Server:
         self.engine = Engine(
             models,
             {"": self._config.limits} | {bundle.key: self._limits_of(bundle) for bundle in self._bundles},
+            threads=self._config.engine_threads,
             deliver=_deliver_on(asyncio.get_running_loop()),
             memory_cache=self.memory_cache,
             observer=self.metrics.work,

@@ -65,6 +65,7 @@ class Setup:
             services=None if self.services is None else tuple(self.services),
             preferred=tuple(self.prefer),
             session=SessionConfig(step_threads=1, spinning=False),
+            engine_threads=2,
             limits=Limits(**self.limits),
             grace_s=self.grace_s,
             repository=RepositoryConfig(VersionPolicy(latest=1), admin=True, watch=True, watch_interval_s=0.1)
@@ -126,7 +127,7 @@ class WatchedServer(Server):
         engine = self.engine
         assert engine is not None
         gc.collect()
-        counters = asdict(engine.counters)
+        counters = engine.counters.as_dict()
         loads = []
         for key in engine.models:
             with suppress(KeyError):  # it has just left

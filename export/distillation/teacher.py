@@ -10,6 +10,7 @@ from rich.progress import Progress
 from export.evaluation.lines import BadData
 from export.evaluation.served import Served
 from serving.bundle import Bundle
+from serving.cores import cores
 from serving.engine import Engine
 from serving.request import Decoded
 from serving.session import OnnxModel, SessionConfig
@@ -123,7 +124,7 @@ def teacher_of(forward: Bundle, backward: Bundle | None) -> Iterator[Teacher]:
         if bundle.manifest.task != "translation":
             raise BadData(f"{bundle.key}: a bundle for {bundle.manifest.task}; allowed: translation")
     models = {bundle.key: OnnxModel(bundle, SessionConfig()) for bundle in bundles}
-    with Engine(models) as engine:
+    with Engine(models, threads=cores().engine_threads) as engine:
         yield Teacher(engine, Translation(forward), None if backward is None else Translation(backward))
 
 

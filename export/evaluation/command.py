@@ -28,6 +28,7 @@ from export.evaluation.translation_metrics import target_language
 from export.evaluation.tsplib import is_tsplib, read_tsplib
 from export.manifest_file import record_quality
 from serving.bundle import MANIFEST_FILE, Bundle, load_bundle, version_order
+from serving.cores import cores
 from serving.engine import Engine
 from serving.errors import BadBundle, BadConfiguration, BeamstepError, InvalidRequest
 from serving.session import OnnxModel, SessionConfig
@@ -128,7 +129,8 @@ def served(bundle: Bundle, requested: RequestedOptions, count: int) -> Iterator[
     model = OnnxModel(bundle, SessionConfig(allow_uncertified=True))  # measuring is how one finds out
     model.warm_up()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress, Engine({bundle.key: model}) as engine:
+    engine = Engine({bundle.key: model}, threads=cores().engine_threads)
+    with Progress(*columns, console=Console(stderr=True)) as progress, engine:
         bar = progress.add_task(bundle.key, total=count)
         yield Served(engine, bundle.key, requested, lambda: progress.advance(bar))
 

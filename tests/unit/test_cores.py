@@ -67,15 +67,16 @@ def test_this_process_runs_on_some_core():
 
 
 @pytest.mark.parametrize(
-    ("given", "step_threads", "spinning", "text"),
+    ("given", "engine_threads", "step_threads", "spinning", "text"),
     [
-        (Cores(1), 1, True, "1 core, no CPU limit"),
-        (Cores(16), 2, True, "16 cores, no CPU limit"),
-        (Cores(4, 4.0), 2, True, "4 cores, a CPU limit of 4"),
-        (Cores(4, 2.0), 2, False, "4 cores, a CPU limit of 2"),
-        (Cores(4, 1.5), 1, False, "4 cores, a CPU limit of 1.5"),
-        (Cores(4, 0.25), 1, False, "4 cores, a CPU limit of 0.25"),
+        (Cores(1), 1, 1, True, "1 core, no CPU limit"),
+        (Cores(16), 2, 2, True, "16 cores, no CPU limit"),
+        (Cores(4, 4.0), 2, 2, True, "4 cores, a CPU limit of 4"),
+        (Cores(4, 2.0), 2, 1, False, "4 cores, a CPU limit of 2"),
+        (Cores(4, 1.5), 1, 1, False, "4 cores, a CPU limit of 1.5"),
+        (Cores(4, 0.25), 1, 1, False, "4 cores, a CPU limit of 0.25"),
     ],
 )
-def test_threads_fit_the_limit_and_do_not_spin_it_away(given, step_threads, spinning, text):
-    assert (given.step_threads, given.spinning, str(given)) == (step_threads, spinning, text)
+def test_threads_fit_the_limit_and_do_not_spin_it_away(given, engine_threads, step_threads, spinning, text):
+    assert (given.engine_threads, given.step_threads, given.spinning) == (engine_threads, step_threads, spinning)
+    assert str(given) == text

@@ -8,7 +8,7 @@ from serving.decoding.hypothesis import FinishReason
 from serving.decoding.options import DecodingOptions
 from serving.engine import Engine
 from serving.errors import Draining, Expired, InvalidRequest, Overloaded
-from serving.lane import ANSWER_S
+from serving.hand import ANSWER_S
 from serving.pace import STALE_S, USUAL_RETRY_S
 from serving.scheduler import Limits
 from tests.fakes.faulty import GatedModel, RaisingModel

@@ -54,7 +54,7 @@ def test_progress_is_told_on_the_engines_thread_and_only_to_who_asked():
             engine.submit("m", source(2), wanted),
         ]
         answers = [ticket.future.result(WAIT_S) for ticket in tickets]
-    assert threads == {"engine"}
+    assert threads == {"engine-0"}
     for number, said in told.items():
         assert len(said) == answers[number].step_count - 1
         best = answers[number].hypotheses[0].tokens
