@@ -18,6 +18,7 @@ from serving.pace import Pace
 from serving.request import CacheHit, Decoded, Deliver, Request
 from serving.running import Admission, RunningBatch
 from serving.scheduler import Leavers, Scheduler
+from serving.spent import NOTHING
 
 logger = logging.getLogger(__name__)
 
@@ -115,6 +116,9 @@ class Hand:
         self._lane.pace.stepped(now, now - stepping, None if group.last_turn is None else began - group.last_turn)
         group.last_turn = began
         self._groups.stepped(group, now - stepping)
+        graph_s = selecting - running
+        search_s = now - stepping - graph_s
+        batch.spent = batch.spent.plus(graph_s, search_s)
         if finished:
             self._emit(finished)
         if self._lane.scheduler.next_return < math.inf:
@@ -122,8 +126,7 @@ class Hand:
         for number in self._streaming:
             if self._groups.of(number) is batch:
                 self._report(number)
-        graph_s = selecting - running
-        search_s, turn_s = now - stepping - graph_s, self._lane.clock() - began
+        turn_s = self._lane.clock() - began
         self._lane.observer.stepped(self._lane.key, rows, sources, graph_s=graph_s, search_s=search_s, turn_s=turn_s)
 
     def _admit(self, numbers: Sequence[int]) -> None:
@@ -176,7 +179,7 @@ class Hand:
         joining = []
         for number, request in zip(numbers, requests, strict=True):
             request.encode_began, request.encode_ended = began, ended
-            request.joined_step = group.batch.step_count
+            request.joined_step, request.spent_before = group.batch.step_count, group.batch.spent
             joining.append(Admission(number, request.options, request.constraint, request.source_length))
             self._groups.joined(number, group)
             if request.on_progress is not None:
@@ -195,11 +198,13 @@ class Hand:
                 sentence = f"the model's log-probs are not numbers at step {over.step_count}"
                 self.fail([over.request], ModelFault, sentence)
                 continue
+            batch = self._groups.of(over.request)
             request = self._forget(over.request, "finished")
             self._lane.counters.add(finished=1, returned_early=int(deadline_reached))
             if not deadline_reached:
                 self._lane.pace.answered(now, over.step_count, request.source_length)
-            decoded = request.decoded(over.hypotheses, over.step_count, now, deadline_reached=deadline_reached)
+            spent = NOTHING if batch is None else batch.spent.since(request.spent_before)
+            decoded = request.decoded(over.hypotheses, over.step_count, now, spent, deadline_reached=deadline_reached)
             answers.append((request, decoded))
         if answers:
             self._lane.deliver(lambda: _hand_over(answers))

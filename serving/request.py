@@ -14,6 +14,7 @@ from serving.decoding.hypothesis import Hypothesis
 from serving.decoding.options import DecodingOptions
 from serving.decoding.request import Progress
 from serving.errors import BeamstepError
+from serving.spent import NOTHING, Spent
 
 Inputs = Mapping[str, NDArray[np.generic]]
 """One source, as `Model.encode` takes it: no batch axis."""
@@ -39,10 +40,11 @@ class Decoded:
         hypotheses: best first, at least one.
         queue_s: from `submit` until its encoding began.
         encode_s: running the encoder on the batch it was part of.
-        decode_s: from the end of encoding until its search was over.
+        decode_s: from the end of encoding until its search was over; steps and searching of its batch, and waiting for others.
         step_count: decoder steps it took part in.
         deadline_reached: whether these are the best of a search that was not over when its deadline came.
         cache_hit: what of it came from a cache, whose times and steps are 0.
+        spent: what its batch's steps took while it was in it, those of its neighbours being the same.
     """
 
     hypotheses: tuple[Hypothesis, ...]
@@ -52,6 +54,7 @@ class Decoded:
     step_count: int
     deadline_reached: bool = False
     cache_hit: CacheHit = CacheHit.NONE
+    spent: Spent = NOTHING
 
 
 @dataclass(frozen=True)
@@ -85,9 +88,10 @@ class Request:
     memory_key: bytes = b""  # of its source in the cache of encoder memory, where there is one
     cache_hit: CacheHit = CacheHit.NONE
     joined_step: int = 0  # steps that its batch had taken before it joined
+    spent_before: Spent = NOTHING  # and what they had taken
 
     def decoded(
-        self, hypotheses: tuple[Hypothesis, ...], step_count: int, now: float, *, deadline_reached: bool
+        self, hypotheses: tuple[Hypothesis, ...], step_count: int, now: float, spent: Spent, *, deadline_reached: bool
     ) -> Decoded:
         """Return the answer, with where its time went."""
         return Decoded(
@@ -98,6 +102,7 @@ class Request:
             step_count,
             deadline_reached,
             self.cache_hit,
+            spent,
         )
 
     def answer(self, decoded: Decoded) -> None:

@@ -10,6 +10,7 @@ from serving.decoding.request import Finished, Progress
 from serving.decoding.step import Encoded, Model, StepInputs, StepOutputs, Tensors
 from serving.decoding.tensors import joined
 from serving.memory import MemoryPool
+from serving.spent import NOTHING
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class RunningBatch:
 
     Attributes:
         step_count: graph runs since it was made.
+        spent: what they and the work between them took, added to by who has a clock.
     """
 
     def __init__(self, model: Model, special: SpecialTokens) -> None:
@@ -35,6 +37,7 @@ class RunningBatch:
         self._memory = MemoryPool()
         self._states: list[Tensors] = []  # what the last step left, then what has joined since
         self.step_count = 0
+        self.spent = NOTHING
         self._slots: dict[int, int] = {}  # request -> its source's slot
 
     @property

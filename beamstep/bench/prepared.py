@@ -109,6 +109,8 @@ def read_answer(method: str, message: bytes) -> tuple[tuple[tuple[str, float], .
     answer = answer.answer if method in (STREAM_TRANSLATE, STREAM_CAPTION) else answer
     spent = answer.timings
     parts = {"queue": spent.queue_time, "encode": spent.encode_time, "decode": spent.decode_time}
+    if spent.HasField("step_time"):  # servers of before it did not split decoding
+        parts |= {"step": spent.step_time, "search": spent.search_time}
     named = [(name, _seconds(duration)) for name, duration in parts.items()]
     tokens = len(answer.hypotheses[0].decoding.tokens) if answer.hypotheses else 0
     return (*named, ("server", _seconds(spent.total_time))), tokens

@@ -21,6 +21,8 @@ PARTS: Final = (
     "queue",
     "encode",
     "decode",
+    "step",
+    "search",
     "server",
     "first",
     "committed",

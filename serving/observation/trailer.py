@@ -16,6 +16,8 @@ def phases(call: Call) -> dict[str, float]:
         seconds["queue"] = max(decoded.queue_s for decoded in call.decoded)
         seconds["encode"] = max(decoded.encode_s for decoded in call.decoded)
         seconds["decode"] = max(decoded.decode_s for decoded in call.decoded)
+        seconds["step"] = max(decoded.spent.step_s for decoded in call.decoded)
+        seconds["search"] = max(decoded.spent.search_s for decoded in call.decoded)
     seconds["total"] = (call.ended or time.monotonic()) - call.began
     return seconds
 

@@ -109,6 +109,8 @@ def timings_of(decoded: Decoded, arrived: float) -> decoding_pb2.Timings:
         total_time=_duration(time.monotonic() - arrived),
         step_count=decoded.step_count,
         cache_hit=CACHE_HITS[decoded.cache_hit],
+        step_time=_duration(decoded.spent.step_s),
+        search_time=_duration(decoded.spent.search_s),
     )
 
 

@@ -253,3 +253,21 @@ def test_many_threads_that_ask_for_one_ensemble_have_it_made_once():
             caller.join(WAIT_S)
     assert answers == [(3, SPECIAL.eos)] * 80
     assert make.made == 1
+
+
+def test_an_answer_says_what_the_steps_it_took_part_in_took():
+    gate = GatedModel(MarkovModel([ENDLESS]))
+    clock = [0.0]
+    with Engine({"m": gate}, clock=lambda: clock[0]) as engine:
+        first = engine.submit("m", source(), options(max_length=3))
+        gate.wait_until_stepping()
+        second = engine.submit("m", source(), options(max_length=1))
+        for step in range(4):
+            clock[0] += 2.0  # while the graph runs
+            gate.let_step()
+            if step < 3:
+                gate.wait_until_stepping()
+        one, other = first.future.result(WAIT_S), second.future.result(WAIT_S)
+    assert (one.spent.step_s, one.step_count) == (8.0, 4)
+    assert (other.spent.step_s, other.step_count) == (4.0, 2)
+    assert one.spent.search_s == other.spent.search_s == 0.0
