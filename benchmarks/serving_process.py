@@ -1,4 +1,4 @@
-"""`beamstep serve` as a process of its own, on a free port of this machine."""
+"""`beamstep serve`, or another server, as a process of its own on a free port of this machine."""
 
 import os
 import signal
@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,22 +43,40 @@ class ServingProcess:
 
 
 @contextmanager
-def serving(models: Path, options: Sequence[str] = ()) -> Iterator[ServingProcess]:
-    """Serve the translation bundles of a folder within a block.
+def serving(models: Path, options: Sequence[str] = (), services: str = "translation") -> Iterator[ServingProcess]:
+    """Serve the bundles of a folder within a block.
 
     Args:
         models: the folder of bundles.
         options: further ones of `beamstep serve`.
+        services: which services; "" for all that there are bundles for.
 
     Raises:
         ServingError: it did not come up, or did not stop cleanly.
     """
-    address = f"127.0.0.1:{_free_port()}"
-    host, port = address.split(":")
     beamstep = Path(sys.executable).with_name("beamstep")
-    where = ["--models", str(models), "--services", "translation", "--host", host, "--port", port]
-    command = [str(beamstep), "serve", *where, "--grace", "1", *options]
-    with tempfile.TemporaryFile() as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
+    chosen = ["--services", services] if services else []
+    what = [str(beamstep), "serve", "--models", str(models), *chosen, "--grace", "1", *options]
+    with running(lambda host, port: [*what, "--host", host, "--port", str(port)]) as process:
+        yield process
+
+
+@contextmanager
+def running(command: Callable[[str, int], Sequence[str]]) -> Iterator[ServingProcess]:
+    """Run any gRPC server that has the standard health service and ends at SIGTERM, within a block.
+
+    Args:
+        command: what starts it, of the host and the free port that it shall listen on.
+
+    Raises:
+        ServingError: it did not come up, or did not stop cleanly.
+    """
+    host, port = "127.0.0.1", _free_port()
+    address = f"{host}:{port}"
+    with (
+        tempfile.TemporaryFile() as log,
+        subprocess.Popen(list(command(host, port)), stdout=log, stderr=log) as process,
+    ):
         try:
             _wait_until_serving(process, address, log)
             yield ServingProcess(address, process.pid)

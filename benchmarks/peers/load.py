@@ -1,0 +1,116 @@
+"""The loads of the tables: `beamstep bench`'s own generators, told what to send to whom, and what came of it as figures."""
+
+import multiprocessing
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final
+
+from beamstep.bench import arrivals
+from beamstep.bench.generators import Generators, Job
+from beamstep.bench.prepared import Prepared, prepare
+from beamstep.bench.tally import Tally
+from beamstep.bench.workload import Item
+from beamstep.channel import Endpoint, RetryPolicy
+from beamstep.v1.decoding_pb2 import DecodingOptions
+
+WARM_SHARE: Final = 0.25
+"""What comes in this share of a load's seconds, before them, does not count."""
+TIMEOUT_S: Final = 600.0
+"""Of one call: a slow side shall give a slow figure and no error."""
+MANY: Final = 32
+
+
+class LoadError(Exception):
+    """Calls failed, so that the figures say nothing."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a load came to.
+
+    Attributes:
+        tally: all of it.
+        seconds: how long what counts took.
+    """
+
+    tally: Tally
+    seconds: float
+
+    @property
+    def per_second(self) -> float:
+        """Return the answers that came, a second."""
+        return self.tally.answered / self.seconds
+
+    @property
+    def tokens_per_answer(self) -> float:
+        """Return the tokens of the best hypotheses, of each answer."""
+        return self.tally.tokens / max(1, self.tally.part("latency").count)
+
+    def percentile_ms(self, percent: float) -> float:
+        """Return a percentile of the latency, counted from when a request was due."""
+        return self.tally.part("latency").percentile_ms(percent)
+
+
+class Loads:
+    """One process that sends; within `loads`."""
+
+    def __init__(self, generators: Generators) -> None:
+        self._generators = generators
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """Return the process that sends."""
+        return tuple(child.pid for child in multiprocessing.active_children() if child.pid is not None)
+
+    def closed(self, address: str, calls: Sequence[Prepared], clients: int, seconds: float, seed: int = 0) -> Measured:
+        """Keep `clients` requests running, each client sending its next when its last was answered. LoadError where calls fail."""
+        return self._run(address, calls, clients, seconds, seed)
+
+    def poisson(self, address: str, calls: Sequence[Prepared], rate: float, seconds: float, seed: int = 0) -> Measured:
+        """Send `rate` requests a second that know nothing of each other. LoadError where calls fail."""
+        due = arrivals.poisson(rate, seconds * (1 + WARM_SHARE), seed)
+        return self._run(address, calls, due, seconds, seed)
+
+    def _run(
+        self, address: str, calls: Sequence[Prepared], load: arrivals.Times | int, seconds: float, seed: int
+    ) -> Measured:
+        job = Job(
+            endpoint=Endpoint(address, retry=RetryPolicy(attempts=1)),
+            calls=tuple(calls),
+            load=load,
+            warm_up_s=WARM_SHARE * seconds,
+            seconds=seconds,
+            windows=1,
+            objective_s=None,
+            seed=(seed, 0),
+            channels=4,
+            timeout_s=TIMEOUT_S,
+        )
+        tally = self._generators.run([job])
+        if tally.errors:
+            raise LoadError(f"{address}: {', '.join(f'{count} {code}' for code, count in tally.errors.items())}")
+        return Measured(tally, seconds)
+
+
+@contextmanager
+def loads() -> Iterator[Loads]:
+    """Start the process that sends, within a block."""
+    with Generators(1) as generators:
+        yield Loads(generators)
+
+
+def translations(
+    texts: Sequence[str], lengths: Sequence[int | None], *, beam_size: int = 5, model: str = ""
+) -> list[Prepared]:
+    """Return calls of TranslateText; where a length is given, the answer has exactly so many tokens, `eos` not counted."""
+    options = [_options(beam_size, length) for length in lengths]
+    items = [Item("translation", text, chosen) for text, chosen in zip(texts, options, strict=True)]
+    return [prepare(item, model=model, beam_size=None, stream=False) for item in items]
+
+
+def _options(beam_size: int, length: int | None) -> DecodingOptions:
+    options = DecodingOptions(beam_size=beam_size)
+    if length is not None:
+        options.min_length = options.max_length = length
+    return options
