@@ -11,9 +11,11 @@ import typer
 
 from benchmarks.documents import write_into
 from benchmarks.environment import describe
+from benchmarks.peers.ctranslate2 import CTRANSLATE2
+from benchmarks.peers.huggingface import HUGGINGFACE
 from benchmarks.peers.table import Effort, Result, Table, as_markdown, measure
 
-ALL: Final[tuple[Table, ...]] = ()
+ALL: Final[tuple[Table, ...]] = (CTRANSLATE2, HUGGINGFACE)
 TABLES: Final[Mapping[str, Table]] = {table.name: table for table in ALL}
 
 

@@ -25,7 +25,7 @@ class Method:
 
     Attributes:
         request: its request's class.
-        answer: makes the answers of requests that are decoded together; runs in a thread of its own.
+        answer: makes the answers of requests that are decoded together; runs in a thread of its own, or in several.
     """
 
     request: Any
@@ -35,20 +35,31 @@ class Method:
 class Batches:
     """Requests that wait while others are answered, taken `most` at a time in the order they came: static batching."""
 
-    def __init__(self, answer: Callable[[Sequence[Any]], Sequence[Any]], most: int, thread: ThreadPoolExecutor) -> None:
-        """Take batches; `thread` is shared by all methods and has one worker."""
+    def __init__(
+        self,
+        answer: Callable[[Sequence[Any]], Sequence[Any]],
+        most: int,
+        threads: ThreadPoolExecutor,
+        at_once: int = 1,
+    ) -> None:
+        """Take batches, `at_once` of them at a time; `threads` is shared by all methods and has as many workers."""
         self._answer = answer
         self._most = most
-        self._thread = thread
+        self._threads = threads
+        self._at_once = at_once
         self._waiting: list[tuple[Any, asyncio.Future[Any]]] = []
-        self._busy: asyncio.Task[None] | None = None
+        self._working = 0
+        self._tasks: set[asyncio.Task[None]] = set()  # referred to, so that none is collected
 
     async def ask(self, request: Any) -> Any:
         """Answer a request, with others or alone."""
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._waiting.append((request, future))
-        if self._busy is None:
-            self._busy = asyncio.create_task(self._work())
+        if self._working < self._at_once:
+            self._working += 1
+            task = asyncio.create_task(self._work())
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
         return await future
 
     async def _work(self) -> None:
@@ -57,7 +68,7 @@ class Batches:
             while self._waiting:
                 batch, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
                 try:
-                    answers = await loop.run_in_executor(self._thread, self._answer, [request for request, _ in batch])
+                    answers = await loop.run_in_executor(self._threads, self._answer, [request for request, _ in batch])
                 except Exception as error:  # each of them is told
                     for _, future in batch:
                         if not future.done():
@@ -67,16 +78,16 @@ class Batches:
                     if not future.done():
                         future.set_result(answer)
         finally:
-            self._busy = None
+            self._working -= 1
 
 
 class _Handlers(grpc.GenericRpcHandler):
     """The methods by their paths, and the health check."""
 
-    def __init__(self, methods: Mapping[str, Method], most: int) -> None:
-        thread = ThreadPoolExecutor(1)
+    def __init__(self, methods: Mapping[str, Method], most: int, at_once: int) -> None:
+        threads = ThreadPoolExecutor(at_once)
         self._handlers = {
-            path: _unary(method, Batches(method.answer, most, thread)) for path, method in methods.items()
+            path: _unary(method, Batches(method.answer, most, threads, at_once)) for path, method in methods.items()
         }
         self._handlers[HEALTH] = grpc.unary_unary_rpc_method_handler(_healthy)
 
@@ -100,16 +111,17 @@ async def _healthy(_: bytes, __: Any) -> bytes:
     return SERVING
 
 
-async def serve(address: str, methods: Mapping[str, Method], most: int) -> None:
+async def serve(address: str, methods: Mapping[str, Method], most: int, at_once: int = 1) -> None:
     """Serve until SIGTERM.
 
     Args:
         address: `host:port`.
         methods: by path, `/package.Service/Method`.
         most: so many waiting requests are answered together; 1 answers one at a time.
+        at_once: so many batches are answered at the same time, each on a thread.
     """
     server = grpc.aio.server(options=OPTIONS)
-    server.add_generic_rpc_handlers((_Handlers(methods, most),))
+    server.add_generic_rpc_handlers((_Handlers(methods, most, at_once),))
     server.add_insecure_port(address)
     await server.start()
     over = asyncio.Event()
