@@ -11,10 +11,10 @@ import typer
 
 from benchmarks.documents import write_into
 from benchmarks.environment import describe
-from benchmarks.peers import geometry, pytorch, usual_onnx
+from benchmarks.peers import floors, geometry, pytorch, scaling, usual_onnx
 from benchmarks.peers.table import Effort, Result, Table, as_markdown, measure
 
-ALL: Final[tuple[Table, ...]] = (pytorch.TABLE, usual_onnx.TABLE, geometry.TABLE)
+ALL: Final[tuple[Table, ...]] = (pytorch.TABLE, usual_onnx.TABLE, geometry.TABLE, floors.TABLE, scaling.TABLE)
 TABLES: Final[Mapping[str, Table]] = {table.name: table for table in ALL}
 
 

@@ -108,8 +108,13 @@ async def serve(address: str, methods: Mapping[str, Method], most: int) -> None:
         methods: by path, `/package.Service/Method`.
         most: so many waiting requests are answered together; 1 answers one at a time.
     """
+    await until_terminated(address, [_Handlers(methods, most)])
+
+
+async def until_terminated(address: str, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
+    """Run a grpc.aio server with these handlers until SIGTERM."""
     server = grpc.aio.server(options=OPTIONS)
-    server.add_generic_rpc_handlers((_Handlers(methods, most),))
+    server.add_generic_rpc_handlers(tuple(handlers))
     server.add_insecure_port(address)
     await server.start()
     over = asyncio.Event()
