@@ -124,7 +124,7 @@ def _tour(count: int) -> Group:
                 own = [answer.hypotheses[0].length for answer in answers]
                 return {
                     TIME: middle,
-                    LONGER: _percent([one / best - 1 for one, best in zip(own, lengths, strict=False)]),
+                    LONGER: round(_percent([one / best - 1 for one, best in zip(own, lengths, strict=False)]), 6),
                 }
 
             yield Sides({ELKAI: exact, OURS: found}, server.pids)

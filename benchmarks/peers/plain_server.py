@@ -100,6 +100,11 @@ async def _healthy(_: bytes, __: Any) -> bytes:
     return SERVING
 
 
+def handlers_of(methods: Mapping[str, Method], most: int) -> grpc.GenericRpcHandler:
+    """Return the handlers of methods, and of the health check; see `serve`."""
+    return _Handlers(methods, most)
+
+
 async def serve(address: str, methods: Mapping[str, Method], most: int) -> None:
     """Serve until SIGTERM.
 
@@ -108,7 +113,7 @@ async def serve(address: str, methods: Mapping[str, Method], most: int) -> None:
         methods: by path, `/package.Service/Method`.
         most: so many waiting requests are answered together; 1 answers one at a time.
     """
-    await until_terminated(address, [_Handlers(methods, most)])
+    await until_terminated(address, [handlers_of(methods, most)])
 
 
 async def until_terminated(address: str, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
