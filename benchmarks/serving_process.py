@@ -107,7 +107,7 @@ def _wait_until_serving(process: subprocess.Popen[bytes], address: str, log: IO[
     until = time.monotonic() + START_TIMEOUT_S
     while not is_serving(address, timeout_s=1):
         if process.poll() is not None:
-            raise ServingError(f"the server ended with status {process.returncode}: {_last_line(log)}")
+            raise ServingError(f"the server did not start: {_last_line(log)}")
         if time.monotonic() > until:
             raise ServingError(f"the server did not answer SERVING within {START_TIMEOUT_S:g} s")
         time.sleep(0.05)

@@ -45,7 +45,7 @@ RUNS: Final = 20
 def _echo(effort: Effort) -> Iterator[Sides]:
     bundle = effort.models / "translation-en-de" / "1"
     sent = asked.translations(asked.sentences(bundle))
-    with tempfile.TemporaryDirectory() as scratch, ours(bundle) as mine, loads() as sender:
+    with tempfile.TemporaryDirectory() as scratch, ours(bundle, effort.serve) as mine, loads() as sender:
         answer = Path(scratch) / "answer"
         with grpc.insecure_channel(mine.address) as channel:
             ask: Any = channel.unary_unary(sent[0].method)

@@ -62,7 +62,10 @@ def _hull(count: int) -> Group:
     def opened(effort: Effort) -> Iterator[Sides]:
         spatial = _spatial()
         sets = point_sets(count)
-        with ours(effort.models / "hull" / "1") as server, Client(server.address, timeout_s=600) as client:
+        with (
+            ours(effort.models / "hull" / "1", effort.serve) as server,
+            Client(server.address, timeout_s=600) as client,
+        ):
 
             def exact() -> Figures:
                 middle, _ = timed(sets, effort.seconds, lambda points: spatial.ConvexHull(np.array(points)))
@@ -86,7 +89,10 @@ def _delaunay(count: int) -> Group:
     def opened(effort: Effort) -> Iterator[Sides]:
         spatial = _spatial()
         sets = point_sets(count)
-        with ours(effort.models / "delaunay" / "1") as server, Client(server.address, timeout_s=600) as client:
+        with (
+            ours(effort.models / "delaunay" / "1", effort.serve) as server,
+            Client(server.address, timeout_s=600) as client,
+        ):
 
             def exact() -> Figures:
                 middle, _ = timed(sets, effort.seconds, lambda points: spatial.Delaunay(np.array(points)))
@@ -112,7 +118,10 @@ def _tour(count: int) -> Group:
         sets = point_sets(count, TOUR_SETS)
         reference = elkai_tours(python, sets)
         lengths = [tour_length(points, tour) for points, tour in zip(sets, reference["tours"], strict=True)]
-        with ours(effort.models / "tour" / "1") as server, Client(server.address, timeout_s=600) as client:
+        with (
+            ours(effort.models / "tour" / "1", effort.serve) as server,
+            Client(server.address, timeout_s=600) as client,
+        ):
 
             def exact() -> Figures:
                 return {TIME: 1e3 * statistics.median(elkai_tours(python, sets)["seconds"]), LONGER: 0.0}

@@ -34,10 +34,11 @@ def _against(name: str, calls: Callable[[Path, Effort], Sequence[Prepared]]) -> 
     def opened(effort: Effort) -> Iterator[Sides]:
         bundle = effort.models / name / "1"
         sent, weights = calls(bundle, effort), torch_weights(bundle)
+        on = ["--device", effort.device]
         with ExitStack() as stack:
-            mine = stack.enter_context(ours(bundle))
-            one = stack.enter_context(theirs(SERVER, bundle, weights, 1))
-            batched = stack.enter_context(theirs(SERVER, bundle, weights, MANY))
+            mine = stack.enter_context(ours(bundle, effort.serve))
+            one = stack.enter_context(theirs(SERVER, bundle, weights, 1, on))
+            batched = stack.enter_context(theirs(SERVER, bundle, weights, MANY, on))
             sender = stack.enter_context(loads())
             measures = {
                 ONE: lambda: served(sender, one, sent, effort),
@@ -54,6 +55,7 @@ def _against(name: str, calls: Callable[[Path, Effort], Sequence[Prepared]]) -> 
 def _starting(effort: Effort) -> Iterator[Sides]:
     """Start each with the translation model, and ask one sentence."""
     bundle = effort.models / "translation-en-de" / "1"
+    on = ["--device", effort.device]
     weights, call = torch_weights(bundle), asked.translations(asked.sentences(bundle, rounds=1))[0]
 
     def start(side: AbstractContextManager[ServingProcess], installed: float) -> Figures:
@@ -66,8 +68,8 @@ def _starting(effort: Effort) -> Iterator[Sides]:
     sizes = installed_mebibytes(TORCH_NEEDS), installed_mebibytes(OURS_NEEDS)
     yield Sides(
         {
-            ONE: lambda: start(theirs(SERVER, bundle, weights, 1), sizes[0]),
-            OURS: lambda: start(ours(bundle), sizes[1]),
+            ONE: lambda: start(theirs(SERVER, bundle, weights, 1, on), sizes[0]),
+            OURS: lambda: start(ours(bundle, effort.serve), sizes[1]),
         }
     )
 

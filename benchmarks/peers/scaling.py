@@ -60,7 +60,9 @@ def _workers(effort: Effort) -> Iterator[Sides]:
     sent = asked.translations(asked.sentences(bundle))
     with ExitStack() as stack:
         sender = stack.enter_context(loads())
-        servers = {count: stack.enter_context(ours(bundle, ["--workers", str(count)])) for count in WORKERS}
+        servers = {
+            count: stack.enter_context(ours(bundle, [*effort.serve, "--workers", str(count)])) for count in WORKERS
+        }
 
         def measure(count: int) -> Figures:
             address = servers[count].address
@@ -85,7 +87,7 @@ def _sweep(title: str, calls: Mapping[str, tuple[int, int]], model: str = NAME) 
             name: asked.translations(asked.sentences(bundle, rounds=8, lengths=[pieces]), beam_size=beam, length=pieces)
             for name, (pieces, beam) in calls.items()
         }
-        with ours(bundle) as server, loads() as sender:
+        with ours(bundle, effort.serve) as server, loads() as sender:
 
             def measure(some: list[Prepared]) -> Figures:
                 return {MIDDLE: sender.closed(server.address, some, 1, SHORTER * effort.seconds).percentile_ms(50)}
@@ -134,7 +136,7 @@ def synthetic(size: int) -> Path:
 def _clients(effort: Effort) -> Iterator[Sides]:
     bundle = _bundle(effort)
     sent = asked.translations(asked.sentences(bundle))
-    with ours(bundle) as server, loads() as sender:
+    with ours(bundle, effort.serve) as server, loads() as sender:
 
         def measure(count: int) -> Figures:
             load = sender.closed(server.address, sent, count, SHORTER * effort.seconds)

@@ -32,9 +32,9 @@ def ours(bundle: Path, options: Sequence[str] = ()) -> Iterator[ServingProcess]:
 
 
 @contextmanager
-def theirs(module: str, bundle: Path, made: Path, most: int) -> Iterator[ServingProcess]:
+def theirs(module: str, bundle: Path, made: Path, most: int, options: Sequence[str] = ()) -> Iterator[ServingProcess]:
     """Run a module that serves a bundle by another loop, `most` waiting requests together, within a block."""
-    start = [sys.executable, "-m", module, str(bundle), str(made)]
+    start = [sys.executable, "-m", module, str(bundle), str(made), *options]
     with running(lambda host, port: [*start, f"{host}:{port}", "--most", str(most)]) as server:
         yield server
 

@@ -26,7 +26,7 @@ def _against(effort: Effort) -> Iterator[Sides]:
     bundle = effort.models / NAME / "1"
     sent, graphs = asked.translations(asked.sentences(bundle)), float_graphs(bundle)
     with ExitStack() as stack:
-        mine = stack.enter_context(ours(bundle))
+        mine = stack.enter_context(ours(bundle, effort.serve))
         one = stack.enter_context(theirs(SERVER, bundle, graphs, 1))
         batched = stack.enter_context(theirs(SERVER, bundle, graphs, MANY))
         sender = stack.enter_context(loads())
@@ -42,7 +42,7 @@ def _against(effort: Effort) -> Iterator[Sides]:
 def _loaded(effort: Effort) -> Iterator[Sides]:
     bundle = effort.models / NAME / "1"
     sent = asked.translations(asked.sentences(bundle))
-    with ours(bundle) as mine, loads() as sender:
+    with ours(bundle, effort.serve) as mine, loads() as sender:
         seeds = iter(range(1000))
 
         def measure() -> Figures:
