@@ -36,8 +36,14 @@ class ServingProcess:
     pid: int
 
     @property
+    def pids(self) -> tuple[int, ...]:
+        """Return its process and those that it has begun, such as workers; Linux only."""
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text(encoding="ascii").split()
+        return (self.pid, *map(int, children))
+
+    @property
     def resident_bytes(self) -> int:
-        """Return how much memory it holds right now; Linux only."""
+        """Return how much memory it holds right now, its children's not counted; Linux only."""
         pages = int(Path(f"/proc/{self.pid}/statm").read_text(encoding="ascii").split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE")
 
@@ -101,7 +107,7 @@ def _wait_until_serving(process: subprocess.Popen[bytes], address: str, log: IO[
     until = time.monotonic() + START_TIMEOUT_S
     while not is_serving(address, timeout_s=1):
         if process.poll() is not None:
-            raise ServingError(f"the server ended with status {process.returncode}: {_last_line(log)}")
+            raise ServingError(f"the server did not start: {_last_line(log)}")
         if time.monotonic() > until:
             raise ServingError(f"the server did not answer SERVING within {START_TIMEOUT_S:g} s")
         time.sleep(0.05)

@@ -1,6 +1,7 @@
 """Measures the tables: python -m benchmarks.peers [TABLE ...] [--repeats N] [--seconds S] [--write docs/performance.md]."""
 
 import json
+import shlex
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -11,19 +12,29 @@ import typer
 
 from benchmarks.documents import write_into
 from benchmarks.environment import describe
-from benchmarks.peers.ctranslate2 import CTRANSLATE2
-from benchmarks.peers.huggingface import HUGGINGFACE
+from benchmarks.peers import ctranslate2, floors, geometry, huggingface, pytorch, scaling, usual_onnx
 from benchmarks.peers.table import Effort, Result, Table, as_markdown, measure
 
-ALL: Final[tuple[Table, ...]] = (CTRANSLATE2, HUGGINGFACE)
+ALL: Final[tuple[Table, ...]] = (
+    pytorch.TABLE,
+    usual_onnx.TABLE,
+    ctranslate2.TABLE,
+    huggingface.TABLE,
+    geometry.TABLE,
+    floors.TABLE,
+    scaling.TABLE,
+)
 TABLES: Final[Mapping[str, Table]] = {table.name: table for table in ALL}
 
 
 def peers(
     tables: Annotated[list[str] | None, typer.Argument(help=f"Some of {', '.join(TABLES)}; all by default.")] = None,
     *,
-    repeats: Annotated[int, typer.Option(min=1, help="Figures a side; tables have their median.")] = 3,
-    seconds: Annotated[float, typer.Option(min=0.1, help="Of one load.")] = 5.0,
+    repeats: Annotated[int, typer.Option(min=1, help="Figures a side; tables have their median.")] = Effort.repeats,
+    seconds: Annotated[float, typer.Option(min=0.1, help="Of one load.")] = Effort.seconds,
+    models: Annotated[Path, typer.Option(help="The folder of bundles, with the shipped ones' names.")] = Effort.models,
+    serve: Annotated[str, typer.Option(help="Further options of our server, such as '--provider cuda'.")] = "",
+    device: Annotated[str, typer.Option(help="Where PyTorch computes, as torch names it.")] = Effort.device,
     peer: Annotated[Path | None, typer.Option(help="A folder of another project's model, where one is needed.")] = None,
     data: Annotated[Path | None, typer.Option(help="The data folder, for tables that can do more with it.")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write every figure here too.")] = None,
@@ -35,7 +46,7 @@ def peers(
     unknown = [name for name in tables or () if name not in TABLES]
     if unknown:
         raise typer.BadParameter(f"{', '.join(unknown)}; allowed: {', '.join(TABLES)}", param_hint="TABLE")
-    effort = Effort(repeats=repeats, seconds=seconds, peer=peer, data=data)
+    effort = Effort(repeats, seconds, models, peer, data, tuple(shlex.split(serve)), device)
     machine = describe()
     found: dict[str, list[Result]] = {}
     for name in tables or TABLES:

@@ -16,17 +16,19 @@ from sacremoses import MosesTokenizer
 
 from beamstep.bench.prepared import Prepared
 from benchmarks.peers.apart.files import INT8, PIECES
+from benchmarks.peers.asked import BEAM_SIZE, translations
 from benchmarks.peers.environments import environment
-from benchmarks.peers.load import MANY, Loads, loads, translations
+from benchmarks.peers.load import MANY, Loads, loads
 from benchmarks.peers.other_process import ROOT, Other, other
 from benchmarks.peers.sentences import Sentences, sentences
+from benchmarks.peers.sides import ALONE_SHARE, OURS, RATE, ours
+from benchmarks.peers.sides import P50 as ONE_P50
 from benchmarks.peers.table import Effort, Figures, Group, Measure, NotMeasuredError, Ratio, Sides, Table
-from benchmarks.serving_process import ServingProcess, running, serving
+from benchmarks.serving_process import ServingProcess, running
 from export.evaluation.translation_metrics import lower_moses_tokens
 
 BUNDLE: Final = "translation-en-de/1"
 ENVIRONMENT: Final = "ctranslate2"
-BEAM_SIZE: Final = 5
 BATCHES: Final = (8, 16, 32)
 """Of which the peer has the best."""
 SINGLE: Final = 200
@@ -36,17 +38,14 @@ TRIAL_SHARE: Final = 0.5
 
 PEER: Final = "CTranslate2, int8"
 PEER_RAW: Final = "CTranslate2, int8, and Moses' rules"
-OURS: Final = "Beamstep"
-OURS_TWICE: Final = "Beamstep, 2 processes"
+TWICE: Final = f"{OURS}, 2 processes"
 
 SPEED: Final = "sentences/s"
 BATCH: Final = "batch of at most"
 P50: Final = "p50, ms"
 P95: Final = "p95, ms"
-MANY_SPEED: Final = f"answers/s of {MANY} clients"
 MANY_P99: Final = f"p99 of {MANY} clients, ms"
-ONE_P50: Final = "p50 of 1 client, ms"
-ONE_P95: Final = "p95 of 1 client, ms"
+ONE_P95: Final = "p95 of one client, ms"
 
 
 def peer_folder(effort: Effort) -> tuple[Path, Path]:
@@ -81,7 +80,7 @@ def offline(effort: Effort) -> Iterator[Sides]:
         measures: dict[str, Measure] = {
             PEER: lambda: _peer_offline(peer, batch, text),
             OURS: lambda: _own_offline(own, text),
-            OURS_TWICE: lambda: _own_pair(pair, text),
+            TWICE: lambda: _own_pair(pair, text),
         }
         yield Sides(measures, (peer.pid, own.pid, *(half.pid for half in pair)))
 
@@ -109,12 +108,12 @@ def _own_pair(pair: Sequence[Other], text: Sentences) -> Figures:
 
 def quality(found: Mapping[str, Figures]) -> Iterable[str]:
     """Yield what is to be said of the two models' quality beside their speed."""
-    ours, theirs = found[OURS].get("BLEU"), found[PEER].get("BLEU")
-    if ours is None or theirs is None:
+    own, theirs = found[OURS].get("BLEU"), found[PEER].get("BLEU")
+    if own is None or theirs is None:
         yield "No references, since no --data was given: nothing is said of quality"
         return
-    better = "equal or better" if ours >= theirs else "**worse**"
-    yield f"Quality: ours is {better}, BLEU {ours:.2f} beside {theirs:.2f}; another architecture, and other training"
+    better = "equal or better" if own >= theirs else "**worse**"
+    yield f"Quality: ours is {better}, BLEU {own:.2f} beside {theirs:.2f}; another architecture, and other training"
 
 
 # ---- one sentence at a time
@@ -163,10 +162,8 @@ def served(effort: Effort) -> Iterator[Sides]:
     python = environment(ENVIRONMENT)
     texts = sentences(effort.data).texts
     moses = MosesTokenizer(lang="en")
-    plain = translations(texts, [None] * len(texts), beam_size=BEAM_SIZE)
-    tokenised = translations(
-        [lower_moses_tokens(moses, text) for text in texts], [None] * len(texts), beam_size=BEAM_SIZE
-    )
+    plain = translations(texts)
+    tokenised = translations([lower_moses_tokens(moses, text) for text in texts])
     with ExitStack() as stack:
         load = stack.enter_context(loads())
         trials: dict[int, float] = {}
@@ -174,12 +171,11 @@ def served(effort: Effort) -> Iterator[Sides]:
             with peer_server(python, model, pieces, ["--tokenised", "--most", str(most)]) as server:
                 trials[most] = load.closed(server.address, tokenised, MANY, TRIAL_SHARE * effort.seconds).per_second
         most = max(BATCHES, key=trials.__getitem__)
-        one = ["--prefer", BUNDLE.partition("/")[0], "--no-log-calls"]
         opened = {
             PEER: (peer_server(python, model, pieces, ["--tokenised", "--most", str(most)]), tokenised),
             PEER_RAW: (peer_server(python, model, pieces, ["--most", str(most)]), plain),
-            OURS: (serving(effort.models, one), plain),
-            OURS_TWICE: (serving(effort.models, [*one, "--workers", "2"]), plain),
+            OURS: (ours(effort.models / BUNDLE, effort.serve), plain),
+            TWICE: (ours(effort.models / BUNDLE, [*effort.serve, "--workers", "2"]), plain),
         }
         asked = {name: (stack.enter_context(server), calls) for name, (server, calls) in opened.items()}
         for server, calls in asked.values():  # so that nothing is measured for the first time
@@ -203,9 +199,9 @@ def _loading(
     def measure() -> Figures:
         seed = next(seeds)
         many = load.closed(address, calls, MANY, seconds, seed)
-        one = load.closed(address, calls, 1, seconds, seed)
+        one = load.closed(address, calls, 1, ALONE_SHARE * seconds, seed)
         return {
-            MANY_SPEED: many.per_second,
+            RATE: many.per_second,
             MANY_P99: many.percentile_ms(99),
             ONE_P50: one.percentile_ms(50),
             ONE_P95: one.percentile_ms(95),
@@ -246,13 +242,13 @@ def with_children(pid: int) -> list[int]:
     return [pid, *map(int, children)]
 
 
-CTRANSLATE2: Final = Table(
+TABLE: Final = Table(
     "ctranslate2",
     (
         Group(
             f"Offline: 1,000 sentences, beam {BEAM_SIZE}, cutting into pieces excluded",
             offline,
-            (Ratio(SPEED, OURS, PEER, target=1), Ratio(SPEED, OURS_TWICE, PEER, target=1)),
+            (Ratio(SPEED, OURS, PEER, target=1), Ratio(SPEED, TWICE, PEER, target=1)),
             quality,
         ),
         Group(
@@ -264,8 +260,8 @@ CTRANSLATE2: Final = Table(
             f"As a server, TranslateText, beam {BEAM_SIZE}",
             served,
             (
-                Ratio(MANY_SPEED, OURS, PEER, target=1),
-                Ratio(MANY_SPEED, OURS_TWICE, PEER, target=1),
+                Ratio(RATE, OURS, PEER, target=1),
+                Ratio(RATE, TWICE, PEER, target=1),
                 Ratio(ONE_P50, OURS, PEER, target=1, at_most=True),
             ),
         ),

@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.peers.apart.files import ABOUT, MARIAN
-from benchmarks.peers.ctranslate2 import BEAM_SIZE, OURS, P50, latencies, own_engine
+from benchmarks.peers.asked import BEAM_SIZE
+from benchmarks.peers.ctranslate2 import P50, latencies, own_engine
 from benchmarks.peers.environments import MADE, environment
 from benchmarks.peers.other_process import ROOT, Other, foreign_environment, other
 from benchmarks.peers.sentences import sentences
+from benchmarks.peers.sides import OURS
 from benchmarks.peers.table import Effort, Figures, Group, Measure, NotMeasuredError, Ratio, Sides, Table
 
 ENVIRONMENT: Final = "huggingface"
@@ -145,7 +147,7 @@ def said(_: Mapping[str, Figures]) -> Iterable[str]:
     yield "Beamstep: translation-en-de, another architecture; the others: one Marian Transformer-Tiny, the same weights"
 
 
-HUGGINGFACE: Final = Table(
+TABLE: Final = Table(
     "huggingface",
     (
         Group(

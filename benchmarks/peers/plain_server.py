@@ -111,6 +111,11 @@ async def _healthy(_: bytes, __: Any) -> bytes:
     return SERVING
 
 
+def handlers_of(methods: Mapping[str, Method], most: int, at_once: int = 1) -> grpc.GenericRpcHandler:
+    """Return the handlers of methods, and of the health check; see `serve`."""
+    return _Handlers(methods, most, at_once)
+
+
 async def serve(address: str, methods: Mapping[str, Method], most: int, at_once: int = 1) -> None:
     """Serve until SIGTERM.
 
@@ -120,8 +125,13 @@ async def serve(address: str, methods: Mapping[str, Method], most: int, at_once:
         most: so many waiting requests are answered together; 1 answers one at a time.
         at_once: so many batches are answered at the same time, each on a thread.
     """
+    await until_terminated(address, [handlers_of(methods, most, at_once)])
+
+
+async def until_terminated(address: str, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
+    """Run a grpc.aio server with these handlers until SIGTERM."""
     server = grpc.aio.server(options=OPTIONS)
-    server.add_generic_rpc_handlers((_Handlers(methods, most, at_once),))
+    server.add_generic_rpc_handlers(tuple(handlers))
     server.add_insecure_port(address)
     await server.start()
     over = asyncio.Event()

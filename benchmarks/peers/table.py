@@ -32,13 +32,17 @@ class Effort:
         models: the folder of the shipped bundles.
         peer: a folder of another project's model, for the tables that need one.
         data: the data folder, for the tables that can do more with it.
+        serve: further options of our server, such as `--provider cuda`.
+        device: where PyTorch computes, as torch names it.
     """
 
     repeats: int = 3
-    seconds: float = 5.0
+    seconds: float = 4.0
     models: Path = MODELS
     peer: Path | None = None
     data: Path | None = None
+    serve: tuple[str, ...] = ()
+    device: str = "cpu"
 
     def __post_init__(self) -> None:
         if self.repeats < 1:

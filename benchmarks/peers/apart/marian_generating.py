@@ -18,8 +18,8 @@ import onnxruntime
 import torch
 import transformers
 from optimum.onnxruntime import ORTModelForSeq2SeqLM
-from torch import Tensor
 
+from benchmarks.peers.apart.batching import padded
 from benchmarks.peers.apart.conversation import answer_questions
 from benchmarks.peers.apart.files import FLOAT32, INT8, MARIAN, PIECES
 from benchmarks.peers.apart.pieces import Pieces
@@ -168,12 +168,6 @@ class Translations:
 
     def _translate(self, some: slice) -> list[list[str]]:
         return self._way(self._sources[some], self._lengths[some.start])
-
-
-def padded(rows: Sequence[Sequence[int]], pad: int) -> Tensor:
-    """Return rows of ids as (B, S), filled up with pad."""
-    longest = max(map(len, rows))
-    return torch.tensor([[*row, *[pad] * (longest - len(row))] for row in rows])
 
 
 def main() -> None:

@@ -13,9 +13,9 @@ import random
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 import ctranslate2
 import torch
@@ -24,6 +24,7 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import MarianMTModel
 
+from benchmarks.peers.apart.batching import Pair, batches, padded
 from benchmarks.peers.apart.files import ABOUT, FLOAT32, PIECES
 from benchmarks.peers.apart.marian import END, NEVER, UNKNOWN, convert, make_model, save, train_pieces
 from benchmarks.peers.apart.pieces import Pieces, lower_tokens
@@ -33,26 +34,15 @@ SMOOTHING: Final = 0.1
 PEAK_RATE: Final = 5e-3
 RISE: Final = 1 / 12
 """Share of the time in which the learning rate rises."""
-BATCH_TOKENS: Final = 4096
-"""Padding counted, of the longer side."""
 MEAN_FROM: Final = 0.75
 """Share of the time after which weights are taken for the mean."""
 MEANS: Final = 10
 """How often."""
 CLIP: Final = 1.0
-POOL: Final = 4096
-"""Sentences that are sorted by length at a time."""
 COMPARED: Final = 100
 ALIKE: Final = 95
 """Of the compared greedy answers; a tie of two tokens may fall otherwise in another arithmetic."""
 SAY_S: Final = 20.0
-
-
-class Pair(NamedTuple):
-    """A sentence and its translation as ids, each ending in `</s>`."""
-
-    source: list[int]
-    target: list[int]
 
 
 class Disagreement(Exception):  # noqa: N818 - named by what it is, STYLE.md section 4
@@ -168,22 +158,11 @@ def loss_of(model: MarianMTModel, source: Tensor, target: Tensor, answered: Tens
     return functional.cross_entropy(logits, places[target[real]], label_smoothing=SMOOTHING)
 
 
-def batches(pairs: Sequence[Pair], pad: int, generator: random.Random) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield batches of like lengths for ever, each pair once an epoch."""
-    while True:
-        order = generator.sample(range(len(pairs)), len(pairs))
-        for first in range(0, len(order), POOL):
-            pool = sorted((pairs[place] for place in order[first : first + POOL]), key=_length)
-            cut = list(_cut(pool))
-            for batch in generator.sample(cut, len(cut)):
-                yield _padded([pair.source for pair in batch], pad), _padded([pair.target for pair in batch], pad)
-
-
 def compare(model: MarianMTModel, output: Path, lines: Sequence[str]) -> int:
     """Return how many sentences PyTorch and CTranslate2, both in float32, translate alike, greedily."""
     pieces = Pieces(output / PIECES)
     pad = model.config.pad_token_id
-    source = _padded(pieces.ids(lines), pad)
+    source = padded(pieces.ids(lines), pad)
     with torch.inference_mode():
         found = model.generate(
             input_ids=source, attention_mask=source != pad, num_beams=1, do_sample=False, max_new_tokens=100
@@ -200,26 +179,6 @@ def compare(model: MarianMTModel, output: Path, lines: Sequence[str]) -> int:
 def say(message: str) -> None:
     """Tell whoever waits."""
     sys.stderr.write(message + "\n")
-
-
-def _length(pair: Pair) -> tuple[int, int]:
-    return max(len(pair.source), len(pair.target)), len(pair.source)
-
-
-def _cut(pool: Sequence[Pair]) -> Iterator[list[Pair]]:
-    """Yield the pairs, which are sorted, in batches of up to BATCH_TOKENS."""
-    batch: list[Pair] = []
-    for pair in pool:
-        if batch and (len(batch) + 1) * _length(pair)[0] > BATCH_TOKENS:
-            yield batch
-            batch = []
-        batch.append(pair)
-    yield batch
-
-
-def _padded(rows: Sequence[Sequence[int]], pad: int) -> Tensor:
-    longest = max(map(len, rows))
-    return torch.tensor([[*row, *[pad] * (longest - len(row))] for row in rows])
 
 
 def main() -> None:
