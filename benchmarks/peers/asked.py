@@ -10,6 +10,7 @@ import numpy as np
 from beamstep.bench.prepared import Prepared, prepare
 from beamstep.bench.workload import Item
 from beamstep.v1.decoding_pb2 import DecodingOptions
+from benchmarks.peers import load
 from benchmarks.peers.table import NotMeasuredError
 from benchmarks.workload import LENGTHS, Workload
 from serving.bundle import load_bundle
@@ -34,8 +35,7 @@ def sentences(bundle: Path, *, rounds: int = ROUNDS, lengths: Sequence[int] = LE
 
 def translations(texts: Sequence[str], *, beam_size: int = BEAM_SIZE, length: int | None = None) -> list[Prepared]:
     """Return calls that translate; `length` fixes how many tokens each answer has, `eos` not counted."""
-    options = DecodingOptions(beam_size=beam_size, min_length=length, max_length=length)
-    return [_call(Item("translation", text, options)) for text in texts]
+    return load.translations(texts, [length] * len(texts), beam_size=beam_size)
 
 
 def captions(data: Path | None) -> list[Prepared]:

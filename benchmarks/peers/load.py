@@ -8,9 +8,11 @@ from typing import Final
 
 from beamstep.bench import arrivals
 from beamstep.bench.generators import Generators, Job
-from beamstep.bench.prepared import Prepared
+from beamstep.bench.prepared import Prepared, prepare
 from beamstep.bench.tally import Tally
+from beamstep.bench.workload import Item
 from beamstep.channel import Endpoint, RetryPolicy
+from beamstep.v1.decoding_pb2 import DecodingOptions
 
 WARM_SHARE: Final = 0.25
 """What comes in this share of a load's seconds, before them, does not count."""
@@ -96,3 +98,12 @@ def loads() -> Iterator[Loads]:
     """Start the process that sends, within a block."""
     with Generators(1) as generators:
         yield Loads(generators)
+
+
+def translations(
+    texts: Sequence[str], lengths: Sequence[int | None], *, beam_size: int = 5, model: str = ""
+) -> list[Prepared]:
+    """Return calls of TranslateText; where a length is given, the answer has exactly so many tokens, `eos` not counted."""
+    options = [DecodingOptions(beam_size=beam_size, min_length=length, max_length=length) for length in lengths]
+    items = [Item("translation", text, chosen) for text, chosen in zip(texts, options, strict=True)]
+    return [prepare(item, model=model, beam_size=None, stream=False) for item in items]
