@@ -169,7 +169,7 @@ def served(effort: Effort) -> Iterator[Sides]:
         trials: dict[int, float] = {}
         for most in BATCHES:
             with peer_server(python, model, pieces, ["--tokenised", "--most", str(most)]) as server:
-                trials[most] = load.closed(server.address, tokenised, MANY, TRIAL_SHARE * effort.seconds).per_second
+                trials[most] = _trial(load, server, tokenised, effort)
         most = max(BATCHES, key=trials.__getitem__)
         opened = {
             PEER: (peer_server(python, model, pieces, ["--tokenised", "--most", str(most)]), tokenised),
@@ -179,7 +179,7 @@ def served(effort: Effort) -> Iterator[Sides]:
         }
         asked = {name: (stack.enter_context(server), calls) for name, (server, calls) in opened.items()}
         for server, calls in asked.values():  # so that nothing is measured for the first time
-            load.closed(server.address, calls, MANY, TRIAL_SHARE * effort.seconds)
+            _trial(load, server, calls, effort)
         measures = {
             name: _loading(
                 load, server.address, calls, effort.seconds, {BATCH: most} if name in {PEER, PEER_RAW} else {}
@@ -190,6 +190,11 @@ def served(effort: Effort) -> Iterator[Sides]:
         yield Sides(measures, (*load.pids, *pids))
 
 
+def _trial(load: Loads, server: ServingProcess, calls: Sequence[Prepared], effort: Effort) -> float:
+    """Return the answers a second of a short load."""
+    return load.closed(server.address, calls, MANY, TRIAL_SHARE * effort.seconds, channels=MANY).per_second
+
+
 def _loading(
     load: Loads, address: str, calls: Sequence[Prepared], seconds: float, more: Mapping[str, float]
 ) -> Measure:
@@ -198,7 +203,7 @@ def _loading(
 
     def measure() -> Figures:
         seed = next(seeds)
-        many = load.closed(address, calls, MANY, seconds, seed)
+        many = load.closed(address, calls, MANY, seconds, seed, channels=MANY)
         one = load.closed(address, calls, 1, ALONE_SHARE * seconds, seed)
         return {
             RATE: many.per_second,

@@ -19,6 +19,8 @@ WARM_SHARE: Final = 0.25
 TIMEOUT_S: Final = 600.0
 """Of one call: a slow side shall give a slow figure and no error."""
 MANY: Final = 32
+CHANNELS: Final = 4
+"""Connections, which a server of several processes is not sure to have shared out evenly."""
 
 
 class LoadError(Exception):
@@ -63,9 +65,18 @@ class Loads:
         """Return the process that sends."""
         return tuple(child.pid for child in multiprocessing.active_children() if child.pid is not None)
 
-    def closed(self, address: str, calls: Sequence[Prepared], clients: int, seconds: float, seed: int = 0) -> Measured:
+    def closed(
+        self,
+        address: str,
+        calls: Sequence[Prepared],
+        clients: int,
+        seconds: float,
+        seed: int = 0,
+        *,
+        channels: int = CHANNELS,
+    ) -> Measured:
         """Keep `clients` requests running, each client sending its next when its last was answered. LoadError where calls fail."""
-        return self._run(address, calls, clients, seconds, seed)
+        return self._run(address, calls, clients, seconds, seed, channels=channels)
 
     def poisson(self, address: str, calls: Sequence[Prepared], rate: float, seconds: float, seed: int = 0) -> Measured:
         """Send `rate` requests a second that know nothing of each other. LoadError where calls fail."""
@@ -73,7 +84,14 @@ class Loads:
         return self._run(address, calls, due, seconds, seed)
 
     def _run(
-        self, address: str, calls: Sequence[Prepared], load: arrivals.Times | int, seconds: float, seed: int
+        self,
+        address: str,
+        calls: Sequence[Prepared],
+        load: arrivals.Times | int,
+        seconds: float,
+        seed: int,
+        *,
+        channels: int = CHANNELS,
     ) -> Measured:
         job = Job(
             endpoint=Endpoint(address, retry=RetryPolicy(attempts=1)),
@@ -84,7 +102,7 @@ class Loads:
             windows=1,
             objective_s=None,
             seed=(seed, 0),
-            channels=4,
+            channels=channels,
             timeout_s=TIMEOUT_S,
         )
         tally = self._generators.run([job])
