@@ -146,7 +146,7 @@ def _moving(ask: Callable[[int], Sequence[float]], count: int) -> Measure:
     return measure
 
 
-def latencies(seconds: Sequence[float]) -> Figures:
+def latencies(seconds: Sequence[float]) -> dict[str, float]:
     """Return the median and the 95th percentile in milliseconds."""
     cuts = statistics.quantiles(seconds, n=20, method="inclusive")
     return {P50: 1e3 * cuts[9], P95: 1e3 * cuts[18]}

@@ -20,11 +20,13 @@ from benchmarks.peers.ctranslate2 import P50, latencies, own_engine
 from benchmarks.peers.environments import MADE, environment
 from benchmarks.peers.other_process import ROOT, Other, foreign_environment, other
 from benchmarks.peers.sentences import sentences
-from benchmarks.peers.sides import OURS
+from benchmarks.peers.sides import OURS, TOKENS
 from benchmarks.peers.table import Effort, Figures, Group, Measure, NotMeasuredError, Ratio, Sides, Table
+from serving.cores import cores
 
 ENVIRONMENT: Final = "huggingface"
-THREADS: Final = 2
+THREADS: Final = cores().step_threads
+"""As many as a step of ours has."""
 BATCHES: Final = (8, 32)
 ALIKE: Final = 32
 """So many answers have the same length, where lengths are forced: the largest batch."""
@@ -133,17 +135,15 @@ def _measuring(side: Other, count: int) -> Measure:
     def measure() -> Figures:
         first = next(starts)
         seconds = [second for place in range(first, count, 4) for second in side.ask("singly", first=place, count=1)]
-        return {
-            **latencies(seconds),
-            **{in_batches(size): count / side.ask("all", batch=size) for size in BATCHES},
-        }
+        figures = latencies(seconds) | {in_batches(size): count / side.ask("all", batch=size) for size in BATCHES}
+        return {**figures, TOKENS: sum(side.ask("pieces")) / count}
 
     return measure
 
 
 def said(_: Mapping[str, Figures]) -> Iterable[str]:
     """Yield what the figures are of."""
-    yield f"transformers and Optimum on {THREADS} threads, CTranslate2 with {THREADS} batches at once on one thread each"
+    yield f"Threads of transformers and Optimum: {THREADS}; batches at once of CTranslate2, on one thread each: {THREADS}"
     yield "Beamstep: translation-en-de, another architecture; the others: one Marian Transformer-Tiny, the same weights"
 
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from benchmarks.peers.apart.conversation import answer_questions
 from serving.bundle import load_bundle
@@ -86,9 +86,10 @@ class OwnEngine:
         """Return what `all` found last."""
         return [self._task.text(decoded.hypotheses[0]) for decoded in self._found]
 
-    def about(self) -> dict[str, Any]:
-        """Say which bundle it is."""
-        return {"bundle": self._task.bundle.key}
+    def pieces(self) -> list[int]:
+        """Return how many tokens each answer has that `all` found last, `eos` not counted."""
+        eos = self._task.bundle.manifest.vocabulary.eos
+        return [sum(int(token) != eos for token in decoded.hypotheses[0].tokens) for decoded in self._found]
 
     def _translate(self, asked: Sequence[tuple[Source, Plan]]) -> list[Decoded]:
         futures: list[Future[Decoded]] = [
@@ -113,7 +114,7 @@ def main() -> None:
     with Engine({KEY: model}, Limits(waiting_requests=QUEUE)) as engine:
         own = OwnEngine(task, engine)
         answer_questions(
-            {"give": own.give, "all": own.all, "singly": own.singly, "texts": own.texts, "about": own.about}
+            {"give": own.give, "all": own.all, "singly": own.singly, "texts": own.texts, "pieces": own.pieces}
         )
 
 

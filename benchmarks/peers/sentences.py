@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from benchmarks.peers.table import NotMeasuredError
 from benchmarks.workload import LENGTHS, sentence
-from export.evaluation.lines import read_lines
+from export.evaluation.lines import BadData
+from export.evaluation.parallel_text import read_parallel_text
 from export.evaluation.translation_metrics import score_translations
 
 TEST: Final = "multi30k/test_2016_flickr"
@@ -33,10 +35,17 @@ class Sentences:
 
 
 def sentences(data: Path | None) -> Sentences:
-    """Return test_2016 of a data folder, or as many made ones with the words of captions."""
+    """Return test_2016 of a data folder, or as many made ones with the words of captions.
+
+    Raises:
+        NotMeasuredError: the folder does not have it.
+    """
     if data is not None:
-        texts, references = (tuple(read_lines(data / f"{TEST}.{side}.gz")) for side in ("en", "de"))
-        return Sentences(texts, references)
+        try:
+            text = read_parallel_text(data / f"{TEST}.en.gz", data / f"{TEST}.de.gz")
+        except BadData as error:
+            raise NotMeasuredError(f"--data: {error}") from None
+        return Sentences(text.sources, text.references)
     generator = random.Random(0)
     lengths = [LENGTHS[place % len(LENGTHS)] for place in range(MADE)]
     return Sentences(tuple(sentence(length, lambda text: len(text.split()), generator) for length in lengths), None)

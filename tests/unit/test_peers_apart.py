@@ -75,9 +75,7 @@ def test_our_engine_in_batches_and_all_at_once_gives_the_same_answers_of_the_ask
         assert len(own.singly(1, 5)) == 2
         own.give(TEXTS, beam_size=2, lengths=[4, 5, 6])
         own.all()
-        eos = bundle.manifest.vocabulary.eos
-        tokens = [[int(token) for token in found.hypotheses[0].tokens if token != eos] for found in own._found]
-        assert [len(found) for found in tokens] == [4, 5, 6]
+        assert own.pieces() == [4, 5, 6]
 
 
 def test_every_pair_comes_once_an_epoch_in_batches_within_the_bound():
@@ -139,6 +137,11 @@ def test_without_references_nothing_is_said_of_quality():
     made = sentences(None)
     assert made.bleu(list(made.texts)) == {}
     assert made.texts == sentences(None).texts
+
+
+def test_a_data_folder_without_the_sentences_is_named(tmp_path):
+    with pytest.raises(NotMeasuredError, match=r"--data: .*test_2016_flickr\.en\.gz"):
+        sentences(tmp_path)
 
 
 def test_latencies_are_percentiles_in_milliseconds():

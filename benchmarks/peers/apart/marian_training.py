@@ -165,7 +165,12 @@ def compare(model: MarianMTModel, output: Path, lines: Sequence[str]) -> int:
     source = padded(pieces.ids(lines), pad)
     with torch.inference_mode():
         found = model.generate(
-            input_ids=source, attention_mask=source != pad, num_beams=1, do_sample=False, max_new_tokens=100
+            input_ids=source,
+            attention_mask=source != pad,
+            num_beams=1,
+            do_sample=False,
+            min_new_tokens=1,  # CTranslate2's default
+            max_new_tokens=100,
         )
     translator = ctranslate2.Translator(str(output / FLOAT32), device="cpu")
     results = translator.translate_batch(pieces.cut(lines), beam_size=1, max_decoding_length=100)

@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import ctranslate2
 
@@ -70,10 +70,6 @@ class Translator:
         """Return what `all` found last."""
         return [self._pieces.text(self._pieces.joined(pieces)) for pieces in self._found]
 
-    def about(self) -> dict[str, Any]:
-        """Say what it is and what it computes with."""
-        return {"version": ctranslate2.__version__, "compute": self._model.compute_type, "inter": self._inter}
-
     def _translate(self, sources: Sequence[Sequence[str]], beam_size: int) -> list[list[str]]:
         results = self._model.translate_batch(
             sources,
@@ -94,9 +90,7 @@ def main() -> None:
     parser.add_argument("--intra", type=int, default=1)
     given = parser.parse_args()
     made = Translator(given.model, given.pieces, given.inter, given.intra)
-    answer_questions(
-        {"give": made.give, "all": made.all, "singly": made.singly, "texts": made.texts, "about": made.about}
-    )
+    answer_questions({"give": made.give, "all": made.all, "singly": made.singly, "texts": made.texts})
 
 
 if __name__ == "__main__":
