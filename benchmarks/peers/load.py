@@ -13,6 +13,7 @@ from beamstep.bench.tally import Tally
 from beamstep.bench.workload import Item
 from beamstep.channel import Endpoint, RetryPolicy
 from beamstep.v1.decoding_pb2 import DecodingOptions
+from benchmarks.peers.table import NotMeasuredError
 
 WARM_SHARE: Final = 0.25
 """What comes in this share of a load's seconds, before them, does not count."""
@@ -21,8 +22,8 @@ TIMEOUT_S: Final = 600.0
 MANY: Final = 32
 
 
-class LoadError(Exception):
-    """Calls failed, so that the figures say nothing."""
+class LoadError(NotMeasuredError):
+    """Calls failed, or none was answered in time, so that the figures say nothing."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Measured:
     @property
     def tokens_per_answer(self) -> float:
         """Return the tokens of the best hypotheses, of each answer."""
-        return self.tally.tokens / max(1, self.tally.part("latency").count)
+        return self.tally.tokens / self.tally.part("latency").count
 
     def percentile_ms(self, percent: float) -> float:
         """Return a percentile of the latency, counted from when a request was due."""
@@ -89,7 +90,9 @@ class Loads:
         )
         tally = self._generators.run([job])
         if tally.errors:
-            raise LoadError(f"{address}: {', '.join(f'{count} {code}' for code, count in tally.errors.items())}")
+            raise LoadError(f"calls failed: {', '.join(f'{count} {code}' for code, count in tally.errors.items())}")
+        if tally.answered == 0 or tally.part("latency").count == 0:
+            raise LoadError(f"no answer came within {seconds:g} s: take more --seconds")
         return Measured(tally, seconds)
 
 

@@ -8,7 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from beamstep.bench.errors import GeneratorFailed
+from beamstep.errors import ServiceError
 from benchmarks.quiet import QUIET, quietest
+from benchmarks.serving_process import ServingError
 
 MODELS: Final = Path(__file__).parents[2] / "models"
 
@@ -167,7 +170,12 @@ def measure(group: Group, effort: Effort) -> Result:
         with group.open(effort) as sides:
             pids = (os.getpid(), *sides.pids)
             kept = quietest(lambda: {name: one() for name, one in sides.measures.items()}, pids, repeats)
-    except NotMeasuredError as error:
+    except (
+        NotMeasuredError,
+        ServingError,
+        GeneratorFailed,
+        ServiceError,
+    ) as error:  # the other tables are still wanted
         return Result(group.title, missing=str(error))
     taken = {name: [figures[name] for _, figures in kept] for name in sides.measures}
     others = max(share for share, _ in kept)

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from benchmarks import environment
 from benchmarks.documents import written
 from benchmarks.peers import __main__ as command
+from benchmarks.peers.load import LoadError
 from benchmarks.peers.plain_server import Batches
 from benchmarks.peers.table import (
     Effort,
@@ -168,3 +169,15 @@ async def test_requests_that_wait_while_others_are_answered_are_answered_togethe
         found = await asyncio.gather(*(asked.ask(place) for place in range(5)))
     assert found == [f"answer {place}" for place in range(5)]
     assert [len(batch) for batch in batches] == [3, 2]
+
+
+def test_calls_that_fail_leave_the_group_unmeasured_and_the_other_groups_alone():
+    @contextmanager
+    def opened(effort):
+        def fail():
+            raise LoadError("calls failed: 3 INTERNAL")
+
+        yield Sides({"only": fail})
+
+    result = measure(Group("some", opened), Effort())
+    assert (result.met, result.missing) == (False, "calls failed: 3 INTERNAL")
