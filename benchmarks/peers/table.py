@@ -25,6 +25,10 @@ class NotMeasuredError(Exception):
     """A group cannot be measured here; the message says what is missing and how to get it."""
 
 
+UNMEASURED: Final = (NotMeasuredError, ServingError, GeneratorFailed, ServiceError)
+"""What leaves one group without figures; the others are still wanted."""
+
+
 @dataclass(frozen=True)
 class Effort:
     """How much is spent, and on what.
@@ -113,14 +117,12 @@ class Group:
         open: makes the sides; NotMeasuredError where it cannot. What it starts is over when it is left.
         ratios: between the sides.
         remarks: makes further lines of the medians, by side and figure.
-        repeats: fewer or more than the effort says, as a factor.
     """
 
     title: str
     open: Callable[[Effort], AbstractContextManager[Sides]]
     ratios: tuple[Ratio, ...] = ()
     remarks: Callable[[Mapping[str, Figures]], Iterable[str]] = _nothing
-    repeats: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -165,17 +167,11 @@ class Result:
 
 def measure(group: Group, effort: Effort) -> Result:
     """Measure a group, all sides in turn, as often as the effort says; repeats with too much else going on are taken again."""
-    repeats = max(1, round(effort.repeats * group.repeats))
     try:
         with group.open(effort) as sides:
             pids = (os.getpid(), *sides.pids)
-            kept = quietest(lambda: {name: one() for name, one in sides.measures.items()}, pids, repeats)
-    except (
-        NotMeasuredError,
-        ServingError,
-        GeneratorFailed,
-        ServiceError,
-    ) as error:  # the other tables are still wanted
+            kept = quietest(lambda: {name: one() for name, one in sides.measures.items()}, pids, effort.repeats)
+    except UNMEASURED as error:
         return Result(group.title, missing=str(error))
     taken = {name: [figures[name] for _, figures in kept] for name in sides.measures}
     others = max(share for share, _ in kept)
