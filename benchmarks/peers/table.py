@@ -170,12 +170,23 @@ def measure(group: Group, effort: Effort) -> Result:
     try:
         with group.open(effort) as sides:
             pids = (os.getpid(), *sides.pids)
-            kept = quietest(lambda: {name: one() for name, one in sides.measures.items()}, pids, effort.repeats)
+            kept = quietest(lambda: _once(sides), pids, effort.repeats)
     except UNMEASURED as error:
         return Result(group.title, missing=str(error))
     taken = {name: [figures[name] for _, figures in kept] for name in sides.measures}
     others = max(share for share, _ in kept)
     return Result(group.title, group.ratios, taken, others, tuple(group.remarks(medians(taken))))
+
+
+def _once(sides: Sides) -> dict[str, Figures]:
+    """Measure each side once; what cannot be measured says which side it was."""
+    taken: dict[str, Figures] = {}
+    for name, one in sides.measures.items():
+        try:
+            taken[name] = one()
+        except NotMeasuredError as error:
+            raise NotMeasuredError(f"{name}: {error}") from error
+    return taken
 
 
 def medians(taken: Mapping[str, Sequence[Figures]]) -> dict[str, dict[str, float]]:

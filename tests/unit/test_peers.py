@@ -10,10 +10,11 @@ import pytest
 from typer import Typer
 from typer.testing import CliRunner
 
+from beamstep.bench.tally import Tally, Window
 from benchmarks import environment
 from benchmarks.documents import written
 from benchmarks.peers import __main__ as command
-from benchmarks.peers.load import LoadError
+from benchmarks.peers.load import LoadError, Measured
 from benchmarks.peers.plain_server import Batches
 from benchmarks.peers.table import (
     Effort,
@@ -180,4 +181,16 @@ def test_calls_that_fail_leave_the_group_unmeasured_and_the_other_groups_alone()
         yield Sides({"only": fail})
 
     result = measure(Group("some", opened), Effort())
-    assert (result.met, result.missing) == (False, "calls failed: 3 INTERNAL")
+    assert (result.met, result.missing) == (False, "only: calls failed: 3 INTERNAL")
+
+
+def test_a_rate_is_counted_where_answers_are_many_and_clients_over_latency_where_they_are_few():
+    def tally(latency_s, answered):
+        found = Tally([Window(answered=answered)])
+        for _ in range(answered):
+            found.part("latency").record(latency_s)
+        return found
+
+    assert Measured(tally(0.1, 640), 4.0, clients=32).per_second == 160
+    assert Measured(tally(3.0, 31), 4.0, clients=32).per_second == pytest.approx(32 / 3, rel=1e-3)
+    assert Measured(tally(3.0, 31), 4.0).per_second == 31 / 4
