@@ -2,7 +2,7 @@
 
 import multiprocessing
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,18 +13,25 @@ from beamstep.bench.tally import Tally
 from beamstep.bench.workload import Item
 from beamstep.channel import Endpoint, RetryPolicy
 from beamstep.v1.decoding_pb2 import DecodingOptions
+from benchmarks.peers.table import NotMeasuredError
 
 WARM_SHARE: Final = 0.25
 """What comes in this share of a load's seconds, before them, does not count."""
 TIMEOUT_S: Final = 600.0
 """Of one call: a slow side shall give a slow figure and no error."""
+FEW_ANSWERS: Final = 0.1
+LONGER: Final = (1, 4, 16)
 MANY: Final = 32
 CHANNELS: Final = 4
 """Connections, which a server of several processes is not sure to have shared out evenly."""
 
 
-class LoadError(Exception):
-    """Calls failed, so that the figures say nothing."""
+class LoadError(NotMeasuredError):
+    """Calls failed, or none was answered in time, so that the figures say nothing."""
+
+
+class NothingAsked(LoadError):  # noqa: N818 - named by what it is, STYLE.md section 4
+    """All clients waited for their first answers until the seconds were over."""
 
 
 @dataclass(frozen=True)
@@ -34,20 +41,30 @@ class Measured:
     Attributes:
         tally: all of it.
         seconds: how long what counts took.
+        clients: of a closed loop; None for an open one.
     """
 
     tally: Tally
     seconds: float
+    clients: int | None = None
 
     @property
     def per_second(self) -> float:
-        """Return the answers that came, a second."""
+        """Return the answers a second.
+
+        They are counted, unless an answer of a closed loop takes more than a tenth of the seconds: then the seconds hold a few
+        batches alone, and one more or less would be much, so it is the clients over the mean latency, which is the same in the long
+        run (Little 1961).
+        """
+        mean_s = self.tally.part("latency").mean_ms / 1e3
+        if self.clients is not None and mean_s > FEW_ANSWERS * self.seconds:
+            return self.clients / mean_s
         return self.tally.answered / self.seconds
 
     @property
     def tokens_per_answer(self) -> float:
         """Return the tokens of the best hypotheses, of each answer."""
-        return self.tally.tokens / max(1, self.tally.part("latency").count)
+        return self.tally.tokens / self.tally.part("latency").count
 
     def percentile_ms(self, percent: float) -> float:
         """Return a percentile of the latency, counted from when a request was due."""
@@ -75,8 +92,17 @@ class Loads:
         *,
         channels: int = CHANNELS,
     ) -> Measured:
-        """Keep `clients` requests running, each client sending its next when its last was answered. LoadError where calls fail."""
-        return self._run(address, calls, clients, seconds, seed, channels=channels)
+        """Keep `clients` requests running, each client sending its next when its last was answered.
+
+        Where all still waited for their first answers when the seconds were over, it goes again with four times as many.
+
+        Raises:
+            LoadError: calls failed, or sixteen times as many were too few.
+        """
+        for times in LONGER[:-1]:
+            with suppress(NothingAsked):
+                return self._run(address, calls, clients, times * seconds, seed, channels=channels)
+        return self._run(address, calls, clients, LONGER[-1] * seconds, seed, channels=channels)
 
     def poisson(self, address: str, calls: Sequence[Prepared], rate: float, seconds: float, seed: int = 0) -> Measured:
         """Send `rate` requests a second that know nothing of each other. LoadError where calls fail."""
@@ -107,8 +133,12 @@ class Loads:
         )
         tally = self._generators.run([job])
         if tally.errors:
-            raise LoadError(f"{address}: {', '.join(f'{count} {code}' for code, count in tally.errors.items())}")
-        return Measured(tally, seconds)
+            raise LoadError(f"calls failed: {', '.join(f'{count} {code}' for code, count in tally.errors.items())}")
+        if tally.part("latency").count == 0:
+            raise NothingAsked(
+                f"nothing was asked within {seconds:g} s, for all waited for their first answers: take more --seconds"
+            )
+        return Measured(tally, seconds, load if isinstance(load, int) else None)
 
 
 @contextmanager

@@ -9,12 +9,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Final
 
+from benchmarks.peers.table import NotMeasuredError
+
 ROOT: Final = Path(__file__).parents[2]
 OWN: Final = Path(sys.executable)
 """Python with this project's packages."""
 
 
-class OtherError(Exception):
+class OtherError(NotMeasuredError):
     """The process ended, or what it was asked failed; the message says with what."""
 
 

@@ -8,7 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from beamstep.bench.errors import GeneratorFailed
+from beamstep.errors import ServiceError
 from benchmarks.quiet import QUIET, quietest
+from benchmarks.serving_process import ServingError
 
 MODELS: Final = Path(__file__).parents[2] / "models"
 
@@ -20,6 +23,10 @@ Measure = Callable[[], Figures]
 
 class NotMeasuredError(Exception):
     """A group cannot be measured here; the message says what is missing and how to get it."""
+
+
+UNMEASURED: Final = (NotMeasuredError, ServingError, GeneratorFailed, ServiceError)
+"""What leaves one group without figures; the others are still wanted."""
 
 
 @dataclass(frozen=True)
@@ -110,14 +117,12 @@ class Group:
         open: makes the sides; NotMeasuredError where it cannot. What it starts is over when it is left.
         ratios: between the sides.
         remarks: makes further lines of the medians, by side and figure.
-        repeats: fewer or more than the effort says, as a factor.
     """
 
     title: str
     open: Callable[[Effort], AbstractContextManager[Sides]]
     ratios: tuple[Ratio, ...] = ()
     remarks: Callable[[Mapping[str, Figures]], Iterable[str]] = _nothing
-    repeats: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -162,16 +167,26 @@ class Result:
 
 def measure(group: Group, effort: Effort) -> Result:
     """Measure a group, all sides in turn, as often as the effort says; repeats with too much else going on are taken again."""
-    repeats = max(1, round(effort.repeats * group.repeats))
     try:
         with group.open(effort) as sides:
             pids = (os.getpid(), *sides.pids)
-            kept = quietest(lambda: {name: one() for name, one in sides.measures.items()}, pids, repeats)
-    except NotMeasuredError as error:
+            kept = quietest(lambda: _once(sides), pids, effort.repeats)
+    except UNMEASURED as error:
         return Result(group.title, missing=str(error))
     taken = {name: [figures[name] for _, figures in kept] for name in sides.measures}
     others = max(share for share, _ in kept)
     return Result(group.title, group.ratios, taken, others, tuple(group.remarks(medians(taken))))
+
+
+def _once(sides: Sides) -> dict[str, Figures]:
+    """Measure each side once; what cannot be measured says which side it was."""
+    taken: dict[str, Figures] = {}
+    for name, one in sides.measures.items():
+        try:
+            taken[name] = one()
+        except NotMeasuredError as error:
+            raise NotMeasuredError(f"{name}: {error}") from error
+    return taken
 
 
 def medians(taken: Mapping[str, Sequence[Figures]]) -> dict[str, dict[str, float]]:

@@ -16,9 +16,10 @@ import torch
 import typer
 from numpy.typing import NDArray
 from onnx import numpy_helper
-from torch import Tensor, nn
+from torch import nn
 
 from benchmarks.peers.constants import Arrays, constants_of
+from benchmarks.peers.float_convolution import FloatConvolution
 from export.certification.references import References
 from export.certification.references_file import load_references
 from export.onnx_writer import trace_graphs
@@ -28,7 +29,7 @@ from serving.bundle import Bundle, load_bundle
 from training.decoding import search
 from training.models.base import SequenceToSequence
 from training.models.captioning import CaptioningModelConfig
-from training.models.convolution import QuantizedConvolution, same_padding
+from training.models.convolution import QuantizedConvolution
 from training.models.mobilenet import MobileNetV2
 from training.models.pointer import PointerConfig, PointerDecoder, PointerEncoder
 from training.models.translation import TranslationDecoder, TranslationEncoder, TranslationModelConfig
@@ -158,18 +159,6 @@ def _fill(model: nn.Module, values: NDArray[np.float32]) -> None:
         raise WeightsError(f"{', '.join(missing)}: not found in the bundle")
 
 
-class FloatConvolution(nn.Conv2d):
-    """The convolution of an 8-bit one in plain float32, as PyTorch users have it; padded as TensorFlow does."""
-
-    def forward(self, image: Tensor) -> Tensor:
-        """Convolve (N, C, height, width)."""
-        kernel, stride = self.kernel_size[0], self.stride[0]
-        (top, bottom), (left, right) = (same_padding(size, kernel, stride) for size in image.shape[2:])
-        return super().forward(
-            nn.functional.pad(image, (left, right, top, bottom)) if top + bottom + left + right else image
-        )
-
-
 def _fill_convolutions(model: nn.Module, graph: onnx.ModelProto, constants: Mapping[str, NDArray[Any]]) -> None:
     """Replace 8-bit convolutions by plain ones with the bundle's weights."""
     for node in graph.graph.node:
@@ -212,7 +201,9 @@ def weights(
     """Write a bundle's model, with its weights, as torch.save has it."""
     model = read_back(bundle)
     output.parent.mkdir(parents=True, exist_ok=True)
-    torch.save(model, output)
+    partial = output.with_suffix(".part")
+    torch.save(model, partial)
+    partial.replace(output)  # whole or not there
 
 
 if __name__ == "__main__":

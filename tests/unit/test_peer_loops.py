@@ -15,6 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from beamstep.bench.prepared import TRANSLATE
 from beamstep.v1.translation_pb2 import TranslateTextRequest, TranslateTextResponse
 from benchmarks.peers import numpy_beams, weights
+from benchmarks.peers.float_convolution import FloatConvolution
 from benchmarks.peers.float_graphs import float_graph, logits_step
 from benchmarks.peers.floors import Shape
 from benchmarks.peers.geometry import timed, tour_length
@@ -30,6 +31,7 @@ from serving.decoding.search import decode
 from serving.session import OnnxModel, SessionConfig
 from tests.fakes.bundles import write_bundle
 from tests.fakes.markov import SPECIAL, MarkovModel, random_table, source
+from training.models.convolution import QuantizedConvolution
 
 MODELS = Path(__file__).parents[2] / "models"
 
@@ -113,10 +115,10 @@ def test_a_weight_that_is_not_in_the_bundle_is_named():
 
 def test_a_float_convolution_pads_as_the_8_bit_one():
     torch.manual_seed(0)
-    eight = weights.QuantizedConvolution(2, 3, kernel=3, stride=2)
+    eight = QuantizedConvolution(2, 3, kernel=3, stride=2)
     eight.weight_q.copy_(torch.randint(0, 255, eight.weight_q.shape, dtype=torch.uint8))
     eight.weight_zero.fill_(128)
-    plain = weights.FloatConvolution(2, 3, 3, stride=2)
+    plain = FloatConvolution(2, 3, 3, stride=2)
     plain.load_state_dict({"weight": eight.weight(), "bias": eight.bias})
     image = torch.rand(1, 2, 8, 8)
     assert torch.allclose(plain(image), eight(image), rtol=1e-4)

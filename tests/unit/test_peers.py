@@ -10,9 +10,11 @@ import pytest
 from typer import Typer
 from typer.testing import CliRunner
 
+from beamstep.bench.tally import Tally, Window
 from benchmarks import environment
 from benchmarks.documents import written
 from benchmarks.peers import __main__ as command
+from benchmarks.peers.load import LoadError, Measured
 from benchmarks.peers.plain_server import Batches
 from benchmarks.peers.table import (
     Effort,
@@ -168,3 +170,27 @@ async def test_requests_that_wait_while_others_are_answered_are_answered_togethe
         found = await asyncio.gather(*(asked.ask(place) for place in range(5)))
     assert found == [f"answer {place}" for place in range(5)]
     assert [len(batch) for batch in batches] == [3, 2]
+
+
+def test_calls_that_fail_leave_the_group_unmeasured_and_the_other_groups_alone():
+    @contextmanager
+    def opened(effort):
+        def fail():
+            raise LoadError("calls failed: 3 INTERNAL")
+
+        yield Sides({"only": fail})
+
+    result = measure(Group("some", opened), Effort())
+    assert (result.met, result.missing) == (False, "only: calls failed: 3 INTERNAL")
+
+
+def test_a_rate_is_counted_where_answers_are_many_and_clients_over_latency_where_they_are_few():
+    def tally(latency_s, answered):
+        found = Tally([Window(answered=answered)])
+        for _ in range(answered):
+            found.part("latency").record(latency_s)
+        return found
+
+    assert Measured(tally(0.1, 640), 4.0, clients=32).per_second == 160
+    assert Measured(tally(3.0, 31), 4.0, clients=32).per_second == pytest.approx(32 / 3, rel=1e-3)
+    assert Measured(tally(3.0, 31), 4.0).per_second == 31 / 4
