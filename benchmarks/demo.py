@@ -6,16 +6,10 @@ Text, a photo and points go over gRPC through `beamstep.client.Client`; nothing 
 """
 
 import random
-import signal
-import socket
-import subprocess
-import sys
-import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, Annotated, Final
+from typing import Annotated, Final
 
 import typer
 from rich.console import Console
@@ -25,7 +19,7 @@ from beamstep.client import Client
 from beamstep.errors import ServiceError
 from beamstep.v1.decoding_pb2 import Decoding, ModelReference, Timings
 from beamstep.v1.model_pb2 import Task
-from serving.health_check import is_serving
+from benchmarks.serving_process import ServingError, serving
 
 SENTENCES: Final = (
     "Two dogs are playing in the snow.",
@@ -36,8 +30,6 @@ TRANSLATOR: Final = "translation-en-de"
 POINT_COUNT: Final = 12
 TRIANGULATED: Final = 8  # few enough for one line
 SEED: Final = 7
-START_TIMEOUT_S: Final = 120.0
-STOP_TIMEOUT_S: Final = 30.0
 PLOT_COLUMNS: Final = 48
 PLOT_ROWS: Final = 16
 
@@ -53,35 +45,13 @@ def demo(models: Annotated[Path, typer.Option(help="The folder of bundles.")] = 
     console = Console(highlight=False)
     began = time.monotonic()
     try:
-        with running_server(models) as address, Client(address) as client:
-            console.print(f"The server is up on {address} after {time.monotonic() - began:.1f} s.")
+        with serving(models, services="") as server, Client(server.address) as client:
+            console.print(f"The server is up on {server.address} after {time.monotonic() - began:.1f} s.")
             show_everything(client, console)
         console.print("\nThe server has stopped. `make serve` starts it for you to call.")
-    except (DemoError, ServiceError) as error:
+    except (DemoError, ServiceError, ServingError) as error:
         Console(stderr=True).print(f"error: {error}", style="red", markup=False, soft_wrap=True)
         raise typer.Exit(1) from None
-
-
-@contextmanager
-def running_server(models: Path) -> Iterator[str]:
-    """Run `beamstep serve` within a block and give its address; it must answer SERVING first and stop cleanly at the end."""
-    address = f"127.0.0.1:{_free_port()}"
-    host, port = address.split(":")
-    beamstep = Path(sys.executable).with_name("beamstep")
-    command = [str(beamstep), "serve", "--models", str(models), "--host", host, "--port", port]
-    with tempfile.TemporaryFile() as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
-        try:
-            _wait_until_serving(process, address, log)
-            yield address
-        finally:
-            process.send_signal(signal.SIGTERM)
-            try:
-                status = process.wait(STOP_TIMEOUT_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                status = process.wait()
-        if status != 0:
-            raise DemoError(f"the server stopped with status {status}: {_last_line(log)}")
 
 
 def show_everything(client: Client, console: Console) -> None:
@@ -183,29 +153,6 @@ def _listed(indices: Sequence[int]) -> str:
 
 def _task_name(task: int) -> str:
     return Task.Name(Task.ValueType(task)).removeprefix("TASK_").lower().replace("_", " ")
-
-
-def _free_port() -> int:
-    """Return a port that is free now; should another program take it first, the server says so."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _wait_until_serving(process: "subprocess.Popen[bytes]", address: str, log: IO[bytes]) -> None:
-    deadline = time.monotonic() + START_TIMEOUT_S
-    while not is_serving(address):
-        if process.poll() is not None:
-            raise DemoError(f"the server did not start: {_last_line(log)}")
-        if time.monotonic() > deadline:
-            raise DemoError(f"the server is not ready after {START_TIMEOUT_S:.0f} s: {_last_line(log)}")
-        time.sleep(0.1)
-
-
-def _last_line(log: IO[bytes]) -> str:
-    log.seek(0)
-    lines = log.read().decode(errors="replace").splitlines()
-    return lines[-1] if lines else "it said nothing"
 
 
 if __name__ == "__main__":

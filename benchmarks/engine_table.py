@@ -14,7 +14,7 @@ import os
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -29,13 +29,12 @@ from benchmarks import environment
 from benchmarks.bare_loop import BareLoop
 from benchmarks.clients import TIMEOUT_S, ClientProcess
 from benchmarks.comparisons import ROWS, Bench, Outcome, Row
+from benchmarks.quiet import QUIET, quietest
 from benchmarks.serving_process import serving
 from benchmarks.workload import Workload
 
 SYNTHETIC_MODELS: Final = Path("build/benchmarks")
 EVERY_BUNDLE: Final = "any"
-QUIET: Final = 0.1
-"""A repeat counts as quiet when others took no more of all cores than this."""
 
 
 @dataclass(frozen=True)
@@ -143,20 +142,6 @@ def measure(rows: Sequence[Row], subjects: Sequence[Subject], repeats: int) -> I
             for row in own:
                 row.measure(bench)  # so that nothing is measured for the first time
                 yield result_of(row, subject, quietest(functools.partial(row.measure, bench), bench.pids, repeats))
-
-
-def quietest(measure: Callable[[], Outcome], pids: Sequence[int], repeats: int) -> list[tuple[float, Outcome]]:
-    """Measure until others took little of the machine `repeats` times, or twice as often as that.
-
-    Returns:
-        the quietest `repeats`, each with the share that others took.
-    """
-    taken: list[tuple[float, Outcome]] = []
-    while len(taken) < 2 * repeats and sum(share <= QUIET for share, _ in taken) < repeats:
-        onlookers = environment.Onlookers(pids)
-        outcome = measure()
-        taken.append((onlookers.share(), outcome))
-    return sorted(taken, key=lambda pair: pair[0])[:repeats]
 
 
 @contextmanager

@@ -31,7 +31,7 @@ class Onlookers:
     """Whatever else runs on this machine; Linux only, elsewhere it never takes anything."""
 
     def __init__(self, pids: Sequence[int]) -> None:
-        """Begin to look at what all processes but these take."""
+        """Begin to look at what all processes but these, and those that these began and saw the end of, take."""
         self._pids = pids
         self._began = time.monotonic()
         self._before = self._processor_s()
@@ -44,7 +44,7 @@ class Onlookers:
     def _processor_s(self) -> float:
         try:
             user, nice, system, _, _, irq, softirq, steal, *_ = _ticks(Path("/proc/stat"), 1)
-            own = sum(sum(_ticks(Path(f"/proc/{pid}/stat"), 13)[:2]) for pid in self._pids)
+            own = sum(sum(_ticks(Path(f"/proc/{pid}/stat"), 13)[:4]) for pid in self._pids)
         except OSError:
             return 0.0
         return (user + nice + system + irq + softirq + steal - own) / os.sysconf("SC_CLK_TCK")

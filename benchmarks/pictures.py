@@ -25,7 +25,8 @@ from beamstep.pictures.file import Over
 from beamstep.pictures.points import draw_panels
 from beamstep.pictures.style import write
 from beamstep.points import Point
-from benchmarks.demo import TRANSLATOR, running_server
+from benchmarks.demo import TRANSLATOR
+from benchmarks.serving_process import serving
 
 SENTENCE: Final = "A woman is holding a child who is wearing a white hat."
 HULLS: Final = 6
@@ -53,7 +54,7 @@ def pictures(
     figures: dict[str, Figure] = {}
     if run:
         figures["curves"] = draw_curves(read_curves(run), ["loss", "token_accuracy"], Over.STEPS)
-    with running_server(models) as address, Client(address) as client:
+    with serving(models, services="") as server, Client(server.address) as client:
         figures["alignment"] = alignment(client)
         figures["caption"] = looks(client)
         hulls = [(points, client.find_convex_hull(points)) for points in sets(HULLS, HULL_POINTS)]

@@ -1,4 +1,4 @@
-"""`beamstep serve` as a process of its own, on a free port of this machine."""
+"""`beamstep serve`, or another server, as a process of its own on a free port of this machine."""
 
 import os
 import signal
@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,29 +36,53 @@ class ServingProcess:
     pid: int
 
     @property
+    def pids(self) -> tuple[int, ...]:
+        """Return its process and those that it has begun, such as workers; Linux only."""
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text(encoding="ascii").split()
+        return (self.pid, *map(int, children))
+
+    @property
     def resident_bytes(self) -> int:
-        """Return how much memory it holds right now; Linux only."""
+        """Return how much memory it holds right now, its children's not counted; Linux only."""
         pages = int(Path(f"/proc/{self.pid}/statm").read_text(encoding="ascii").split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 @contextmanager
-def serving(models: Path, options: Sequence[str] = ()) -> Iterator[ServingProcess]:
-    """Serve the translation bundles of a folder within a block.
+def serving(models: Path, options: Sequence[str] = (), services: str = "translation") -> Iterator[ServingProcess]:
+    """Serve the bundles of a folder within a block.
 
     Args:
         models: the folder of bundles.
         options: further ones of `beamstep serve`.
+        services: which services; "" for all that there are bundles for.
 
     Raises:
         ServingError: it did not come up, or did not stop cleanly.
     """
-    address = f"127.0.0.1:{_free_port()}"
-    host, port = address.split(":")
     beamstep = Path(sys.executable).with_name("beamstep")
-    where = ["--models", str(models), "--services", "translation", "--host", host, "--port", port]
-    command = [str(beamstep), "serve", *where, "--grace", "1", *options]
-    with tempfile.TemporaryFile() as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
+    chosen = ["--services", services] if services else []
+    what = [str(beamstep), "serve", "--models", str(models), *chosen, "--grace", "1", *options]
+    with running(lambda host, port: [*what, "--host", host, "--port", str(port)]) as process:
+        yield process
+
+
+@contextmanager
+def running(command: Callable[[str, int], Sequence[str]]) -> Iterator[ServingProcess]:
+    """Run any gRPC server that has the standard health service and ends at SIGTERM, within a block.
+
+    Args:
+        command: what starts it, of the host and the free port that it shall listen on.
+
+    Raises:
+        ServingError: it did not come up, or did not stop cleanly.
+    """
+    host, port = "127.0.0.1", _free_port()
+    address = f"{host}:{port}"
+    with (
+        tempfile.TemporaryFile() as log,
+        subprocess.Popen(list(command(host, port)), stdout=log, stderr=log) as process,
+    ):
         try:
             _wait_until_serving(process, address, log)
             yield ServingProcess(address, process.pid)
@@ -83,7 +107,7 @@ def _wait_until_serving(process: subprocess.Popen[bytes], address: str, log: IO[
     until = time.monotonic() + START_TIMEOUT_S
     while not is_serving(address, timeout_s=1):
         if process.poll() is not None:
-            raise ServingError(f"the server ended with status {process.returncode}: {_last_line(log)}")
+            raise ServingError(f"the server did not start: {_last_line(log)}")
         if time.monotonic() > until:
             raise ServingError(f"the server did not answer SERVING within {START_TIMEOUT_S:g} s")
         time.sleep(0.05)

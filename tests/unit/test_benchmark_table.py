@@ -7,7 +7,8 @@ from benchmarks import engine_table, environment
 from benchmarks.bare_loop import TimedModel
 from benchmarks.clients import Answered, ClientProcess, Load
 from benchmarks.comparisons import ROWS, Outcome, Row
-from benchmarks.engine_table import SUBJECTS, figure, quietest, result_of, table
+from benchmarks.engine_table import SUBJECTS, figure, result_of, table
+from benchmarks.quiet import quietest
 from benchmarks.workload import Workload
 from serving.config import ServerConfig
 from serving.decoding.options import DecodingOptions
