@@ -30,6 +30,7 @@ from serving.caches.answers import AnswerCache
 from serving.caches.memory import MemoryCache
 from serving.calls.doors import Doors
 from serving.calls.interceptor import CallInterceptor, Observer
+from serving.calls.methods import Methods
 from serving.config import SERVICE_TASKS, ServerConfig
 from serving.decoding.step import Model
 from serving.engine import Engine
@@ -54,6 +55,7 @@ from serving.servicers.captioning import CaptioningServicer
 from serving.servicers.kserve import KserveServicer, typed_answers
 from serving.servicers.models import ModelServicer
 from serving.servicers.pointing import PointingServicer
+from serving.servicers.refusals import Refusals
 from serving.servicers.status import StatusInterceptor
 from serving.servicers.translation import TranslationServicer
 from serving.session import OnnxModel
@@ -164,13 +166,11 @@ class Server:
             BadConfiguration: the port cannot be had.
         """
         config = self._config
+        methods, calls = Methods(), CallInterceptor(self._observers)
+        # Who calls with a token is known behind the gate alone, so that with tokens all are refused in the ordinary way.
+        first = [] if self._access.interceptors else [Refusals(self._backend, calls, methods)]
         server = grpc.aio.server(
-            interceptors=[
-                CallInterceptor(self._observers),
-                *self._access.interceptors,
-                StatusInterceptor(),
-                self._doors,
-            ],
+            interceptors=[*first, calls, *self._access.interceptors, StatusInterceptor(), self._doors],
             options=[
                 ("grpc.max_receive_message_length", config.message_bytes),
                 # Beyond these gRPC drops calls by itself, as CANCELLED, which says nothing and is not retried.
@@ -179,7 +179,8 @@ class Server:
                 ("grpc.so_reuseport", int(config.shares_port)),  # otherwise a second server on this port shall fail
             ],
         )
-        await self._add_services(server)
+        await self._add_services(methods)
+        server.add_generic_rpc_handlers((methods,))
         try:
             self.port = self._access.open_port(server, config.host, config.port)
         except RuntimeError as error:
@@ -316,39 +317,39 @@ class Server:
         asked = {name: health_pb2.HealthCheckRequest(service=full) for name, full in names.items()}
         return {name: (await check(one, None)).status == SERVING for name, one in asked.items()}
 
-    async def _add_services(self, server: grpc.aio.Server) -> None:
+    async def _add_services(self, methods: Any) -> None:
         backend, config = self._backend, self._config
         model_pb2_grpc.add_ModelServiceServicer_to_server(
-            ModelServicer(self._registry, config.session.providers[0], config.session.precision), server
+            ModelServicer(self._registry, config.session.providers[0], config.session.precision), methods
         )
         translation = captioning = pointing = None
         waiting_requests = config.limits.waiting_requests
         if "translation" in self._services:
             translation = TranslationServicer(backend)
-            translation_pb2_grpc.add_TranslationServiceServicer_to_server(translation, server)
+            translation_pb2_grpc.add_TranslationServiceServicer_to_server(translation, methods)
         if "captioning" in self._services:
             captioning = CaptioningServicer(backend, self.images)
-            captioning_pb2_grpc.add_CaptioningServiceServicer_to_server(captioning, server)
+            captioning_pb2_grpc.add_CaptioningServiceServicer_to_server(captioning, methods)
         if "pointing" in self._services:
             pointing = PointingServicer(backend)
-            pointing_pb2_grpc.add_PointingServiceServicer_to_server(pointing, server)
+            pointing_pb2_grpc.add_PointingServiceServicer_to_server(pointing, methods)
         if config.kserve:
             answers = typed_answers(translation, captioning, pointing)
             statistics = Statistics()
             self._observers.append(statistics)
             grpc_inference_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(
-                KserveServicer(backend, answers, statistics, waiting_requests), server
+                KserveServicer(backend, answers, statistics, waiting_requests), methods
             )
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, methods)
         for name in self._health_names:
             await self._health.set(name, NOT_SERVING)
         if self.engine is not None:  # loaded before the port opens
             await self._tell_health()
         if config.repository.admin:
-            admin_pb2_grpc.add_AdminServiceServicer_to_server(AdminServicer(self.repository), server)
+            admin_pb2_grpc.add_AdminServiceServicer_to_server(AdminServicer(self.repository), methods)
         admin = [ADMIN_SERVICE_NAME] if config.repository.admin else []
         names = [*self._health_names[1:], *admin, health.SERVICE_NAME, reflection.SERVICE_NAME]
-        reflection.enable_server_reflection(names, server)
+        reflection.enable_server_reflection(names, methods)
 
     def _limits_of(self, bundle: Bundle) -> Limits:
         return self._config.load.limits_of(bundle.manifest.name, self._config.limits)

@@ -54,6 +54,11 @@ class WatchedProcess:
         """Return the process's number."""
         return self._process.pid
 
+    def processor_s(self) -> float:
+        """Return the seconds of a core that it has used so far."""
+        used = Path(f"/proc/{self.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+        return (int(used[11]) + int(used[12])) / os.sysconf("SC_CLK_TCK")
+
     def wait_until_serving(self) -> None:
         """Wait for its models to be loaded; raises ServingError where that never comes."""
         port = json.loads(self._line())["port"]
