@@ -70,7 +70,7 @@ SERVICE_NAMES: Final = {
     "captioning": captioning_pb2.DESCRIPTOR.services_by_name["CaptioningService"].full_name,
     "pointing": pointing_pb2.DESCRIPTOR.services_by_name["PointingService"].full_name,
 }
-PENDING_CALLS: Final = 10_000
+PENDING_CALLS: Final = 4_000
 """Calls that have come and that the event loop has not got to yet."""
 LINGER_S: Final = 0.3
 """How long the port stays open behind the last answer, so that whoever calls again at once is told to go elsewhere."""
