@@ -30,6 +30,10 @@ class Methods(grpc.GenericRpcHandler):
         """Return a method's handler as it was given; None where there is no such method."""
         return self._handlers.get(method)
 
+    def resolve_handler(self, handler_call_details: grpc.HandlerCallDetails) -> Handler | None:
+        """Find who answers a call, for grpc.aio's own code."""
+        return self._handlers.get(handler_call_details.method)
+
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Handler | None:
         """Find who answers a call."""
         return self._handlers.get(handler_call_details.method)
