@@ -4,27 +4,24 @@ Needs nginx (Debian's package `nginx-light`). The balancer's configuration is de
 servers on 50061 and 50062. Each client retries UNAVAILABLE as `beamstep.client.Client` does by default, and checks every answer.
 """
 
-import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Final
 
-import grpc
 import typer
 
 from beamstep.client import Client
 from beamstep.errors import ServiceError
+from benchmarks.nginx import NoNginxError, nginx
 from serving.health_check import is_serving
 
 ROOT: Final = Path(__file__).parents[1]
-CONFIGURATION: Final = ROOT / "deploy" / "load-balancer.conf"
+CONFIGURATION: Final = "load-balancer.conf"
 BALANCER: Final = "127.0.0.1:50060"
 PORTS: Final = (50061, 50062)
 SQUARE: Final = [(0.0, 0.0), (2.0, 0.0), (2.0, 2.0), (0.0, 2.0)]
@@ -38,15 +35,11 @@ def load_balancer(
     clients: Annotated[int, typer.Option(min=1, help="Calls at a time.")] = 8,
 ) -> None:
     """Print how many calls were answered before, while and after a server was dead, and how many failed."""
-    nginx = shutil.which("nginx", path="/usr/sbin:/usr/bin:/usr/local/bin")
-    if nginx is None:
-        typer.echo("error: no nginx on this machine; allowed: after `apt-get install nginx-light`", err=True)
-        raise typer.Exit(2)
     servers = [_serve(port) for port in PORTS]
     try:
         for port in PORTS:
             _wait_until_serving(port)
-        with _balancing(nginx):
+        with nginx(CONFIGURATION, BALANCER):
             answers = _Answers()
             threads = [threading.Thread(target=answers.collect) for _ in range(clients)]
             for thread in threads:
@@ -63,6 +56,9 @@ def load_balancer(
             answers.over.set()
             for thread in threads:
                 thread.join()
+    except NoNginxError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(2) from None
     finally:
         for server in servers:
             server.terminate()
@@ -123,19 +119,6 @@ def _wait_until_serving(port: int) -> None:
             typer.echo(f"error: no server on port {port} after {START_S:g} s", err=True)
             raise typer.Exit(1)
         time.sleep(0.1)
-
-
-@contextmanager
-def _balancing(nginx: str) -> Iterator[None]:
-    """Run nginx within a block."""
-    running = subprocess.Popen([nginx, "-c", str(CONFIGURATION), "-g", "daemon off;"], stderr=subprocess.DEVNULL)
-    try:
-        with grpc.insecure_channel(BALANCER) as channel:
-            grpc.channel_ready_future(channel).result(20)
-        yield
-    finally:
-        running.terminate()
-        running.wait()
 
 
 if __name__ == "__main__":

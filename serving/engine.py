@@ -275,6 +275,11 @@ class Engine:
         request.future.add_done_callback(lambda future: self._withdraw(lane, number) if future.cancelled() else None)
         return Ticket(request.future)
 
+    @property
+    def full(self) -> bool:
+        """Say whether the queue of some model is full; a look without the lock, for what is asked at every call."""
+        return any(lane.scheduler.full for lane in self._lanes.values())
+
     def check_room(self, model: str, client: str = "", priority: Priority = Priority.NORMAL) -> None:
         """Refuse a request that `submit` would refuse for a full queue, before anybody prepares it.
 

@@ -80,13 +80,18 @@ class Scheduler:
         """Say whether a hand has requests, or can take in the one that is next."""
         return self._running_of[hand] > 0 or self._may_admit(hand)
 
+    @property
+    def full(self) -> bool:
+        """Say whether there is no room in the queue, unless somebody leaves."""
+        return len(self.waiting) >= self.limits.waiting_requests
+
     def check_room(self, client: str, priority: Priority) -> int | None:
         """Return who would have to leave the queue for one more request of `client`; None where nobody has to.
 
         Raises:
             Overloaded: the queue is full, and nobody else has more than their share of it.
         """
-        if len(self.waiting) < self.limits.waiting_requests:
+        if not self.full:
             return None
         displaced = self.waiting.displaced_by(client, priority)
         if displaced is None:

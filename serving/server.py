@@ -28,8 +28,10 @@ from serving.access.access import Access
 from serving.bundle import Bundle
 from serving.caches.answers import AnswerCache
 from serving.caches.memory import MemoryCache
+from serving.calls.acceptors import Acceptors
 from serving.calls.doors import Doors
 from serving.calls.interceptor import CallInterceptor, Observer
+from serving.calls.methods import Methods
 from serving.config import SERVICE_TASKS, ServerConfig
 from serving.decoding.step import Model
 from serving.engine import Engine
@@ -54,6 +56,7 @@ from serving.servicers.captioning import CaptioningServicer
 from serving.servicers.kserve import KserveServicer, typed_answers
 from serving.servicers.models import ModelServicer
 from serving.servicers.pointing import PointingServicer
+from serving.servicers.refusals import Refusals
 from serving.servicers.status import StatusInterceptor
 from serving.servicers.translation import TranslationServicer
 from serving.session import OnnxModel
@@ -68,7 +71,7 @@ SERVICE_NAMES: Final = {
     "captioning": captioning_pb2.DESCRIPTOR.services_by_name["CaptioningService"].full_name,
     "pointing": pointing_pb2.DESCRIPTOR.services_by_name["PointingService"].full_name,
 }
-PENDING_CALLS: Final = 10_000
+PENDING_CALLS: Final = 4_000
 """Calls that have come and that the event loop has not got to yet."""
 LINGER_S: Final = 0.3
 """How long the port stays open behind the last answer, so that whoever calls again at once is told to go elsewhere."""
@@ -78,8 +81,20 @@ HALT_S: Final = 2.0
 """How long a step that is under way has at the end of the grace; who waits for a longer one is cancelled."""
 ADMIN_SERVICE_NAME: Final = admin_pb2.DESCRIPTOR.services_by_name["AdminService"].full_name
 MODEL_SERVICE_NAME: Final = model_pb2.DESCRIPTOR.services_by_name["ModelService"].full_name
-
 KSERVE_NAME: Final = grpc_inference_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
+BUSY: Final = (
+    *(
+        f"/{service.full_name}/{method.name}"
+        for service in (
+            translation_pb2.DESCRIPTOR.services_by_name["TranslationService"],
+            captioning_pb2.DESCRIPTOR.services_by_name["CaptioningService"],
+            pointing_pb2.DESCRIPTOR.services_by_name["PointingService"],
+        )
+        for method in service.methods
+    ),
+    f"/{KSERVE_NAME}/ModelInfer",
+)
+"""The methods that decode: many calls come of these."""
 
 
 class ServedModel(Model, Protocol):
@@ -164,13 +179,12 @@ class Server:
             BadConfiguration: the port cannot be had.
         """
         config = self._config
+        methods, calls = Methods(), CallInterceptor(self._observers)
+        # Who calls with a token is known behind the gate alone, so that with tokens all are refused in the ordinary way.
+        first = [] if self._access.interceptors else [Refusals(self._backend, calls, methods)]
+        interceptors = [*first, calls, *self._access.interceptors, StatusInterceptor(), self._doors]
         server = grpc.aio.server(
-            interceptors=[
-                CallInterceptor(self._observers),
-                *self._access.interceptors,
-                StatusInterceptor(),
-                self._doors,
-            ],
+            interceptors=interceptors,
             options=[
                 ("grpc.max_receive_message_length", config.message_bytes),
                 # Beyond these gRPC drops calls by itself, as CANCELLED, which says nothing and is not retried.
@@ -179,7 +193,9 @@ class Server:
                 ("grpc.so_reuseport", int(config.shares_port)),  # otherwise a second server on this port shall fail
             ],
         )
-        await self._add_services(server)
+        await self._add_services(methods)
+        server.add_generic_rpc_handlers((methods,))
+        acceptors = Acceptors(server, methods, interceptors, BUSY)
         try:
             self.port = self._access.open_port(server, config.host, config.port)
         except RuntimeError as error:
@@ -189,6 +205,7 @@ class Server:
             server.add_insecure_port(http.address)
         self._server = server
         await server.start()
+        acceptors.start()
         if http is not None:
             await http.start()
 
@@ -317,39 +334,39 @@ class Server:
         asked = {name: health_pb2.HealthCheckRequest(service=full) for name, full in names.items()}
         return {name: (await check(one, None)).status == SERVING for name, one in asked.items()}
 
-    async def _add_services(self, server: grpc.aio.Server) -> None:
+    async def _add_services(self, methods: Any) -> None:
         backend, config = self._backend, self._config
         model_pb2_grpc.add_ModelServiceServicer_to_server(
-            ModelServicer(self._registry, config.session.providers[0], config.session.precision), server
+            ModelServicer(self._registry, config.session.providers[0], config.session.precision), methods
         )
         translation = captioning = pointing = None
         waiting_requests = config.limits.waiting_requests
         if "translation" in self._services:
             translation = TranslationServicer(backend)
-            translation_pb2_grpc.add_TranslationServiceServicer_to_server(translation, server)
+            translation_pb2_grpc.add_TranslationServiceServicer_to_server(translation, methods)
         if "captioning" in self._services:
             captioning = CaptioningServicer(backend, self.images)
-            captioning_pb2_grpc.add_CaptioningServiceServicer_to_server(captioning, server)
+            captioning_pb2_grpc.add_CaptioningServiceServicer_to_server(captioning, methods)
         if "pointing" in self._services:
             pointing = PointingServicer(backend)
-            pointing_pb2_grpc.add_PointingServiceServicer_to_server(pointing, server)
+            pointing_pb2_grpc.add_PointingServiceServicer_to_server(pointing, methods)
         if config.kserve:
             answers = typed_answers(translation, captioning, pointing)
             statistics = Statistics()
             self._observers.append(statistics)
             grpc_inference_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(
-                KserveServicer(backend, answers, statistics, waiting_requests), server
+                KserveServicer(backend, answers, statistics, waiting_requests), methods
             )
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, methods)
         for name in self._health_names:
             await self._health.set(name, NOT_SERVING)
         if self.engine is not None:  # loaded before the port opens
             await self._tell_health()
         if config.repository.admin:
-            admin_pb2_grpc.add_AdminServiceServicer_to_server(AdminServicer(self.repository), server)
+            admin_pb2_grpc.add_AdminServiceServicer_to_server(AdminServicer(self.repository), methods)
         admin = [ADMIN_SERVICE_NAME] if config.repository.admin else []
         names = [*self._health_names[1:], *admin, health.SERVICE_NAME, reflection.SERVICE_NAME]
-        reflection.enable_server_reflection(names, server)
+        reflection.enable_server_reflection(names, methods)
 
     def _limits_of(self, bundle: Bundle) -> Limits:
         return self._config.load.limits_of(bundle.manifest.name, self._config.limits)

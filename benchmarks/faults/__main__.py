@@ -7,7 +7,7 @@ import asyncio
 import resource
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Final
@@ -16,7 +16,7 @@ import typer
 
 from benchmarks.documents import write_into
 from benchmarks.environment import describe
-from benchmarks.faults.calls import SHIPPED, sound_requests
+from benchmarks.faults.calls import PLANNED, SHIPPED, Sound, Subject, sound_requests
 from benchmarks.faults.cancelling import cancelling
 from benchmarks.faults.hostile import Sizes, hostile
 from benchmarks.faults.killing import killing
@@ -29,8 +29,15 @@ from benchmarks.faults.stopping import stopping
 from benchmarks.faults.swapping import swapping
 from benchmarks.faults.troubled import troubled
 from benchmarks.faults.watched import Setup
+from benchmarks.nginx import NoNginxError, nginx
 
 MODELS: Final = Path(__file__).parents[2] / "models"
+GUARD: Final = "127.0.0.1:50060"
+GUARDED: Final = 50061
+"""Where deploy/guard.conf listens, and where it looks for the server."""
+WAITING_SOURCES: Final = 16
+WAITING_STEP_S: Final = 0.01
+"""An accelerator that this comes to about a hundred answers a second with; its step takes no core."""
 
 
 @dataclass(frozen=True)
@@ -64,8 +71,42 @@ async def _mutated_shipped(count: float) -> Outcome:
 
 async def _overload(seconds: float) -> Outcome:
     with watched(_shipped()) as server:
-        sound = next(sound for sound in sound_requests(SHIPPED) if sound.rpc == "TranslationService/TranslateText")
-        return await overload(server, sound, seconds=seconds, peak_s=max(4, seconds / 6), clients=64)
+        return await overload(server, _translation(SHIPPED), seconds=seconds, peak_s=max(4, seconds / 6), clients=64)
+
+
+async def _overload_waiting(seconds: float) -> Outcome:
+    """The step waits, as for an accelerator: what is judged is the serving of calls alone."""
+    limits = {"batch_sources": WAITING_SOURCES, "waiting_requests": 2 * WAITING_SOURCES}
+    with watched(Setup("", kind="planned", step_s=WAITING_STEP_S, limits=limits)) as server:
+        return await overload(
+            server,
+            _translation(PLANNED),
+            seconds=seconds,
+            peak_s=max(4, seconds / 6),
+            clients=WAITING_SOURCES,
+            path=f", {WAITING_SOURCES} sources at a time, whose step waits {1000 * WAITING_STEP_S:g} ms",
+        )
+
+
+async def _overload_guarded(seconds: float) -> Outcome:
+    """The same as `overload`, with nginx in front of the server."""
+    try:
+        with watched(replace(_shipped(), port=GUARDED)) as server, nginx("guard.conf", GUARD):
+            return await overload(
+                server,
+                _translation(SHIPPED),
+                seconds=seconds,
+                peak_s=max(4, seconds / 6),
+                clients=64,
+                address=GUARD,
+                path=", through nginx with deploy/guard.conf, peak and all",
+            )
+    except NoNginxError as error:
+        return Outcome("nothing", (), [str(error)])
+
+
+def _translation(subject: Subject) -> Sound:
+    return next(sound for sound in sound_requests(subject) if sound.rpc == "TranslationService/TranslateText")
 
 
 async def _cancelling(seconds: float) -> Outcome:
@@ -112,6 +153,8 @@ ROWS: Final[Mapping[str, Row]] = {
     "mutated": Row(_mutated, 1_000_000, "count"),
     "mutated-shipped": Row(_mutated_shipped, 10_000, "count"),
     "overload": Row(_overload, 1, "minutes"),
+    "overload-waiting": Row(_overload_waiting, 1, "minutes"),
+    "overload-guarded": Row(_overload_guarded, 1, "minutes"),
     "cancelling": Row(_cancelling, 10, "minutes"),
     "stopping": Row(_stopping, 50, "count"),
     "killing": Row(_killing, 20, "count"),

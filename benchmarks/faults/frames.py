@@ -1,4 +1,4 @@
-"""HTTP/2 by hand, as far as a client needs it that does not behave: gRPC's own would never do what these do."""
+"""HTTP/2 by hand: for clients that do not behave as gRPC's own would, and for those that must cost nothing."""
 
 import socket
 import struct
@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from typing import Final
 
 PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-DATA, HEADERS, SETTINGS, PING = 0, 1, 4, 6
+DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE = 0, 1, 3, 4, 6, 7, 8
 END_STREAM, ACK, END_HEADERS = 1, 1, 4
-INITIAL_WINDOW_SIZE: Final = 4
-"""The setting that says how much of an answer the server may send unasked."""
+HEADER_TABLE_SIZE, MAX_CONCURRENT_STREAMS, INITIAL_WINDOW_SIZE = 1, 3, 4
+"""Settings: how many bytes of fields the other side may refer back to, how many calls there may be at a time, and how much of each
+answer may be sent unasked."""
 
 
 def frame(kind: int, flags: int, stream: int, content: bytes) -> bytes:

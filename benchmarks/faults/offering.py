@@ -7,69 +7,35 @@ with Generator() as generator:
 
 import asyncio
 import multiprocessing
+import os
+import select
 import signal
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from contextlib import suppress
 from types import TracebackType
 from typing import Final, Self
 
-import grpc
 from grpc import StatusCode
 
-from benchmarks.faults.calls import OWN_LOCAL_POOL, Sound, ask
+from benchmarks.faults.calls import Sound
+from benchmarks.faults.connection import Call, Connection, Request
+from benchmarks.faults.sent import Offered
 
-CHANNELS: Final = 8
-"""Connections that an open loop spreads its calls over."""
-
-
-@dataclass(frozen=True)
-class Sent:
-    """One call, on the clock of the machine (time.perf_counter), which all its processes share.
-
-    Attributes:
-        due: when it should have begun.
-        began: when it did; the difference is the generator's own delay.
-        ended: when it was over.
-        code: how; the number of the status.
-    """
-
-    due: float
-    began: float
-    ended: float
-    code: int
-
-    @property
-    def ok(self) -> bool:
-        """Say whether it was answered."""
-        return self.code == StatusCode.OK.value[0]
-
-    @property
-    def refused(self) -> bool:
-        """Say whether it was turned away."""
-        return self.code == StatusCode.RESOURCE_EXHAUSTED.value[0]
-
-
-@dataclass(frozen=True)
-class Offered:
-    """What was sent, and from when to when."""
-
-    sent: tuple[Sent, ...]
-    began: float
-    ended: float
-
-    def answered_per_second(self, skip_s: float = 0.0) -> float:
-        """Return the answers of a second, those that came in the first `skip_s` aside."""
-        since = self.began + skip_s
-        return sum(one.ok and since <= one.ended <= self.ended for one in self.sent) / (self.ended - since)
+CONNECTIONS: Final = 8
+"""That calls are spread over."""
+AHEAD: Final = 64
+"""Calls begun in a row, where the loop is behind, before it looks at what has come."""
+NICE: Final = -10
+"""The generator stands for other machines: where it may, it goes before whoever else wants its core."""
 
 
 class Generator:
     """A process that sends."""
 
     def __init__(self) -> None:
-        self._pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _ignore_interrupts)
+        self._pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _settle)
 
     def __enter__(self) -> Self:
         return self
@@ -83,66 +49,123 @@ class Generator:
         self, address: str, sounds: Sequence[Sound], *, clients: int, seconds: float, timeout_s: float = 60.0
     ) -> Offered:
         """Keep `clients` calls running for a time."""
-        return await self._run(_closed, address, tuple(sounds), clients, seconds, timeout_s)
+        return await self._run(closed_loop, address, _requests(sounds, timeout_s), clients, seconds, timeout_s)
 
     async def open(
         self, address: str, sounds: Sequence[Sound], *, rate: float, seconds: float, timeout_s: float = 60.0
     ) -> Offered:
         """Begin `rate` calls a second for a time, whatever becomes of them."""
-        return await self._run(_open, address, tuple(sounds), rate, seconds, timeout_s)
+        return await self._run(open_loop, address, _requests(sounds, timeout_s), rate, seconds, timeout_s)
 
-    async def _run(self, work: object, *arguments: object) -> Offered:
-        return await asyncio.get_running_loop().run_in_executor(self._pool, _in_loop, work, *arguments)
+    async def _run(self, loop: object, *arguments: object) -> Offered:
+        return await asyncio.get_running_loop().run_in_executor(self._pool, loop, *arguments)  # type: ignore[arg-type]
 
 
-def _ignore_interrupts() -> None:
+def open_loop(address: str, requests: Sequence[Request], rate: float, seconds: float, timeout_s: float) -> Offered:
+    """Begin `rate` calls a second for a time, whatever becomes of them.
+
+    Args:
+        address: host:port, no TLS.
+        requests: one after the other, and again.
+        rate: calls a second.
+        seconds: how long.
+        timeout_s: after so long, and a second, a call without a status has DEADLINE_EXCEEDED.
+    """
+    calls: list[Call] = []
+    count, left = round(rate * seconds), 0
+    with _Loop(address, CONNECTIONS) as loop:
+        while len(calls) < count or left:
+            now = time.perf_counter()
+            stop = min(len(calls) + AHEAD, count)
+            while len(calls) < stop and (due := loop.began + len(calls) / rate) <= now:
+                call, place = Call(due, now), len(calls)
+                calls.append(call)
+                loop.connections[place % CONNECTIONS].begin(call, requests[place % len(requests)])
+                left += 1
+            wait = loop.began + len(calls) / rate - now if len(calls) < count else 0.1
+            left -= sum(len(ended) for _, ended in loop.turn(wait))
+            if now > loop.began + seconds + timeout_s + 1:
+                loop.give_up()
+        return loop.offered(calls, seconds)
+
+
+def closed_loop(address: str, requests: Sequence[Request], clients: int, seconds: float, timeout_s: float) -> Offered:
+    """Keep `clients` calls running for a time; see `open_loop`."""
+    calls: list[Call] = []
+    left = 0
+
+    def begin(connection: Connection, now: float) -> None:
+        nonlocal left
+        call = Call(now, now)
+        connection.begin(call, requests[len(calls) % len(requests)])
+        calls.append(call)
+        left += 1
+
+    with _Loop(address, min(clients, CONNECTIONS)) as loop:
+        for client in range(clients):
+            begin(loop.connections[client % len(loop.connections)], loop.began)
+        while left:
+            found = loop.turn(0.1)
+            now = time.perf_counter()
+            for connection, ended in found:
+                left -= len(ended)
+                for _ in ended if now < loop.began + seconds and not connection.over else ():
+                    begin(connection, now)
+            if now > loop.began + seconds + timeout_s + 1:
+                loop.give_up()
+        return loop.offered(calls, seconds)
+
+
+class _Loop:
+    """Waits for whichever connection has news.
+
+    Attributes:
+        connections: all of them.
+        began: when they were there.
+    """
+
+    def __init__(self, address: str, count: int) -> None:
+        self.connections = [Connection.to(address) for _ in range(count)]
+        self._poll = select.epoll()
+        self._by_number = {each.socket.fileno(): each for each in self.connections}
+        for number in self._by_number:
+            self._poll.register(number, select.EPOLLIN)
+        self.began, self._processor = time.perf_counter(), time.process_time()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.give_up()
+        self._poll.close()
+
+    def turn(self, wait_s: float) -> list[tuple[Connection, list[Call]]]:
+        """Send what is to be sent, wait, and return the calls that are over by their connection."""
+        for each in self.connections:
+            each.flush()
+        for number, _ in self._poll.poll(max(0.0, wait_s)):
+            self._by_number[number].read()
+        return [(each, ended) for each in self.connections if (ended := each.take_ended())]
+
+    def give_up(self) -> None:
+        """End all calls."""
+        for each in self.connections:
+            if not each.over:
+                each.end(StatusCode.DEADLINE_EXCEEDED)
+
+    def offered(self, calls: Sequence[Call], seconds: float) -> Offered:
+        """Return what was sent, all of which is over."""
+        processor_s = time.process_time() - self._processor
+        return Offered(tuple(call.sent() for call in calls), self.began, self.began + seconds, processor_s)
+
+
+def _settle() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever started this process ends it
+    with suppress(PermissionError):
+        os.setpriority(os.PRIO_PROCESS, 0, NICE)
 
 
-def _in_loop(work: object, *arguments: object) -> Offered:
-    making: Coroutine[None, None, Offered] = work(*arguments)  # type: ignore[operator]
-    return asyncio.run(making)
-
-
-async def _closed(address: str, sounds: Sequence[Sound], clients: int, seconds: float, timeout_s: float) -> Offered:
-    sent: list[Sent] = []
-    async with grpc.aio.insecure_channel(address) as channel:
-        began = time.perf_counter()
-
-        async def send(first: int) -> None:
-            place = first
-            while (now := time.perf_counter()) < began + seconds:
-                ended = await ask(channel, sounds[place % len(sounds)], timeout_s)
-                sent.append(Sent(now, now, time.perf_counter(), ended.code.value[0]))
-                place += 1
-
-        await asyncio.gather(*(send(place) for place in range(clients)))
-    return Offered(tuple(sent), began, began + seconds)
-
-
-async def _open(address: str, sounds: Sequence[Sound], rate: float, seconds: float, timeout_s: float) -> Offered:
-    sent: list[Sent] = []
-    running: set[asyncio.Task[None]] = set()
-    channels = [grpc.aio.insecure_channel(address, options=[OWN_LOCAL_POOL]) for _ in range(CHANNELS)]
-
-    async def send(place: int, due: float) -> None:
-        began = time.perf_counter()
-        ended = await ask(channels[place % CHANNELS], sounds[place % len(sounds)], timeout_s)
-        sent.append(Sent(due, began, began + ended.seconds, ended.code.value[0]))
-
-    await asyncio.gather(*(channel.channel_ready() for channel in channels))
-    first = time.perf_counter()
-    for place in range(round(rate * seconds)):
-        due = first + place / rate
-        if (wait := due - time.perf_counter()) > 0:
-            await asyncio.sleep(wait)
-        elif place % 16 == 0:
-            await asyncio.sleep(0)  # behind: let the answers in, too
-        task = asyncio.create_task(send(place, due))
-        running.add(task)
-        task.add_done_callback(running.discard)
-    ended = time.perf_counter()
-    await asyncio.gather(*running)
-    for channel in channels:
-        await channel.close()
-    return Offered(tuple(sent), first, ended)
+def _requests(sounds: Sequence[Sound], timeout_s: float) -> list[Request]:
+    return [Request.of(sound.path, sound.request.SerializeToString(), timeout_s) for sound in sounds]

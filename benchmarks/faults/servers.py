@@ -54,6 +54,10 @@ class WatchedProcess:
         """Return the process's number."""
         return self._process.pid
 
+    def processor_s(self) -> float:
+        """Return the seconds of a core that it has used so far."""
+        return processor_s(self.pid)
+
     def wait_until_serving(self) -> None:
         """Wait for its models to be loaded; raises ServingError where that never comes."""
         port = json.loads(self._line())["port"]
@@ -97,6 +101,10 @@ class WatchedProcess:
             self._process.wait()
             raise ServingError(f"the server did not stop within {STOP_TIMEOUT_S:g} s") from None
 
+    def kill(self) -> None:
+        """End it by SIGKILL, where it would not end otherwise."""
+        self._process.kill()
+
     def stop(self) -> int:
         """End it if it runs, and let go of all that it held; return its exit status."""
         try:
@@ -123,6 +131,12 @@ class WatchedProcess:
             said = self.log().strip().splitlines() or ["it said nothing"]
             raise ServingError(f"the server ended: {said[-1]}")
         return line
+
+
+def processor_s(pid: int) -> float:
+    """Return the seconds of a core that a process has used so far; Linux only."""
+    used = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    return (int(used[11]) + int(used[12])) / os.sysconf("SC_CLK_TCK")
 
 
 @contextmanager

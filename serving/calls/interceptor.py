@@ -70,9 +70,9 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     @contextmanager
     def _followed(self, method: str, request: Any, context: Context) -> Iterator[None]:
         """Make the current call, and see it to its end, whatever that is."""
-        call = _call_of(method, request, context)
+        call = call_of(method, request, context)
         token = CURRENT.set(call)
-        self._tell("began", call, context)
+        self.tell("began", call, context)
         try:
             yield
         except grpc.aio.AbortError:
@@ -88,11 +88,11 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             raise
         finally:
             call.ended = time.monotonic()
-            self._tell("ended", call, context)
+            self.tell("ended", call, context)
             with suppress(ValueError):  # a stream given up between two messages is closed in a context of its own
                 CURRENT.reset(token)
 
-    def _tell(self, what: str, call: Call, context: Context) -> None:
+    def tell(self, what: str, call: Call, context: Context) -> None:
         """Tell every observer; one that fails must not fail the call."""
         for observer in self._observers:
             try:
@@ -101,7 +101,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 logger.exception("an observer failed")
 
 
-def _call_of(method: str, request: Any, context: Context) -> Call:
+def call_of(method: str, request: Any, context: Context) -> Call:
+    """Make a `Call` of one that has come."""
     given = context.invocation_metadata() or ()
     metadata = {key: value for key, value in given if isinstance(value, str) and key not in SECRETS}
     call = Call(method, metadata, context.peer(), request=request)

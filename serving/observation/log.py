@@ -3,6 +3,7 @@
 import json
 import logging
 import time
+from collections.abc import Callable
 from typing import Any, Final
 
 from google.protobuf.json_format import MessageToDict
@@ -20,25 +21,53 @@ LONGEST_PAYLOAD: Final = 2000
 LONGEST_VALUE: Final = 200
 """Characters of one text or image in it."""
 SERVERS_FAULT: Final = (StatusCode.INTERNAL, StatusCode.UNKNOWN)
+REFUSALS: Final = 10
+"""Lines of refused calls in a second; of a flood of them a line each costs as much as refusing does, and says nothing new."""
 
 
 class CallLog:
-    """An `Observer` that writes a line for every call that is over; health and reflection never reach it."""
+    """An `Observer` that writes a line for every call that is over; health and reflection never reach it.
 
-    def __init__(self, *, payloads: bool = False) -> None:
+    Of calls that are refused for overload the first ten of a second have one, and then one says how many there were besides.
+    """
+
+    def __init__(self, *, payloads: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
+        """Write from now on.
+
+        Args:
+            payloads: whether a line holds its request, shortened.
+            clock: seconds.
+        """
         self._payloads = payloads
+        self._clock = clock
+        self._second = 0.0
+        self._refused = 0
 
     def began(self, call: Call, context: Context) -> None:
         """Do nothing yet."""
 
     def ended(self, call: Call, context: Context) -> None:  # noqa: ARG002 - Observer
         """Write the line."""
+        if self._one_too_many(call):
+            return
         fields = call_fields(call)
         if self._payloads and isinstance(call.request, Message):
             fields["request"] = payload(call.request)
         level = logging.ERROR if call.code in SERVERS_FAULT else logging.INFO
         words = " ".join(f"{key}={_word(value)}" for key, value in fields.items() if value not in ("", 0))
         logger.log(level, "%s", words, extra={"call": fields})
+
+    def _one_too_many(self, call: Call) -> bool:
+        """Count a refusal; say whether it gets no line of its own."""
+        now = self._clock()
+        if now - self._second >= 1:
+            if self._refused > REFUSALS:
+                logger.info("refused %d more calls within a second", self._refused - REFUSALS)
+            self._second, self._refused = now, 0
+        if call.code is not StatusCode.RESOURCE_EXHAUSTED:
+            return False
+        self._refused += 1
+        return self._refused > REFUSALS
 
 
 class JsonFormatter(logging.Formatter):

@@ -2,8 +2,10 @@
 
 import os
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
+from grpc import StatusCode
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.gc_collector import GCCollector
@@ -21,6 +23,15 @@ from serving.observation.work import WorkMetrics, model_label
 MULTIPROCESS: Final = "PROMETHEUS_MULTIPROC_DIR"
 """prometheus_client's own variable: a folder that several processes share. It reads it as it is imported, so no option can."""
 CALL_S: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+
+
+@dataclass
+class _OfMethod:
+    """The metrics of one method; how its calls ended by status and model."""
+
+    in_flight: Gauge
+    seconds: Histogram
+    ended: dict[tuple[StatusCode, str], Counter] = field(default_factory=dict)
 
 
 class Metrics:
@@ -46,6 +57,7 @@ class Metrics:
             ProcessCollector(registry=self.registry)
             PlatformCollector(registry=self.registry)
             GCCollector(registry=self.registry)
+        self._methods: dict[str, _OfMethod] = {}
         self._loads: Callable[[], Mapping[str, Load]] = dict
         self._seen: set[str] = set()
         self._served: set[tuple[str, str, str]] = set()
@@ -76,16 +88,29 @@ class Metrics:
 
     def began(self, call: Call, context: Context) -> None:  # noqa: ARG002 - Observer
         """Count a call that is under way."""
-        self._in_flight.labels(call.method.strip("/")).inc()
+        self._of_method(call.method).in_flight.inc()
 
     def ended(self, call: Call, context: Context) -> None:  # noqa: ARG002 - Observer
         """Count a call that is over."""
-        method, model = call.method.strip("/"), model_label(call.model)
-        self._in_flight.labels(method).dec()
-        self._calls.labels(method, call.code.name, model).inc()
-        self._call_s.labels(method).observe(call.ended - call.began)
+        model, of_method = model_label(call.model), self._of_method(call.method)
+        of_method.in_flight.dec()
+        of_method.seconds.observe(call.ended - call.began)
+        ended = of_method.ended.get((call.code, model))
+        if ended is None:
+            ended = self._calls.labels(call.method.strip("/"), call.code.name, model)
+            of_method.ended[call.code, model] = ended
+        ended.inc()
         if call.decoded:
             self._tokens.labels(model).inc(sum(len(decoded.hypotheses[0].tokens) for decoded in call.decoded))
+
+    def _of_method(self, method: str) -> "_OfMethod":
+        """Return the metrics of a method; looking them up by their labels each time would take longer than counting does."""
+        found = self._methods.get(method)
+        if found is None:
+            name = method.strip("/")
+            found = _OfMethod(self._in_flight.labels(name), self._call_s.labels(name))
+            self._methods[method] = found
+        return found
 
     def serve(self, models: Iterable[Manifest]) -> None:
         """Note which models are served from now on; those that were before are so no longer."""

@@ -14,13 +14,13 @@ from google.protobuf.message import Message
 from beamstep.v1 import decoding_pb2
 from serving.caches.answers import AnswerCache
 from serving.caches.fingerprint import fingerprint
-from serving.calls.call import note_decoded, note_model
-from serving.calls.client import current_client
+from serving.calls.call import Call, note_decoded, note_model
+from serving.calls.client import client_of, current_client
 from serving.claim import Priority
 from serving.decoding.request import Progress
 from serving.engine import Engine
 from serving.ensemble import Ensemble, Member, joint_inputs
-from serving.errors import Draining, InvalidRequest, UnknownModel
+from serving.errors import BeamstepError, Draining, InvalidRequest, Overloaded, UnknownModel
 from serving.registry import Registry
 from serving.request import Decoded, Inputs, OnProgress, Ticket
 from serving.tasks.base import Plan, Source, Task
@@ -202,6 +202,14 @@ class Backend:
         """Say whether requests are let through, and new ones are welcome."""
         return self._engine is not None and not self._stopping
 
+    @property
+    def full(self) -> bool:
+        """Say whether some queue is full, so that the next call may have to be refused.
+
+        With a cache of answers none is: what is known is answered all the same. Nor while the server stops, which is said first.
+        """
+        return self.ready and self._answers is None and self._engine is not None and self._engine.full
+
     def attach(self, engine: Engine) -> None:
         """Let requests through to a running engine."""
         self._engine = engine
@@ -223,6 +231,19 @@ class Backend:
         if self._engine is not None and self._answers is None:
             self._engine.check_room(models.key, current_client(self._share_by), priority_of(request))
         return models
+
+    def refusal(self, kind: type[AnyTask], request: NamesModel, call: Call) -> Overloaded | None:
+        """Return why a request would be refused for a full queue; None where it would not, or for something else first."""
+        if self._engine is None:
+            return None
+        try:
+            key = self._find(kind, request).key
+            self._engine.check_room(key, client_of(call, self._share_by), priority_of(request))
+        except Overloaded as error:
+            return error
+        except BeamstepError:
+            return None
+        return None
 
     def _find(self, kind: type[AnyTask], request: NamesModel) -> Models[AnyTask]:
         first = self.registry.find(kind, request.model, request.model_version)

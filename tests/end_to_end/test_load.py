@@ -8,10 +8,13 @@ from dataclasses import replace
 import grpc
 import pytest
 from google.protobuf.message import Message
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from prometheus_client.parser import text_string_to_metric_families
 
 from beamstep.v1 import decoding_pb2
 from beamstep.v1.captioning_pb2 import CaptionImageRequest, CaptioningServiceScoreTargetRequest
 from beamstep.v1.decoding_pb2 import DecodingOptions, Sampling
+from beamstep.v1.model_pb2 import ListModelsRequest
 from beamstep.v1.pointing_pb2 import FindConvexHullRequest, FindDelaunayTriangulationRequest, FindTourRequest
 from beamstep.v1.translation_pb2 import (
     StreamTranslateTextRequest,
@@ -23,12 +26,13 @@ from serving.errors import BadConfiguration
 from serving.load import LoadConfig, parse_limits
 from serving.scheduler import Limits
 from serving.server import Server
+from serving.servicers.backend import Backend
 from serving.session import SessionConfig
 from serving.tasks.captioning import Captioning
 from serving.tasks.pointing import Pointing
 from serving.tasks.translation import Translation
 from tests.fakes.planned import PlannedModel, open_planned
-from tests.fakes.stubs import Stubs, picture, points, read, refusal
+from tests.fakes.stubs import Stubs, picture, points, read, read_refusal, refusal
 from tests.fakes.threads import ServerThread
 
 KEY = "translation/2"
@@ -47,6 +51,7 @@ class Serving:
         self.engine = thread.server.engine
         self.server = thread.server
         self.ended: list[str] = []
+        self.inside: list[grpc.Future] = []
 
     def ask(self, name: str, client: str = "", **options):
         """Begin a translation, and note its name when it has ended."""
@@ -222,6 +227,101 @@ def test_a_full_queue_refuses_before_anything_is_made_of_the_request(models, mon
             ready.models[key].turn.set()
             assert all(one.result().hypotheses for one in calls)
         assert ready.engine.counters.refused == 3
+
+
+@pytest.fixture
+def full(models) -> Iterator[Serving]:
+    """A translation that runs and does not get on, and a full queue behind it."""
+    with serving(models, BY_ID, batch_sources=1, waiting_requests=2) as ready:
+        ready.inside = [ready.hold("crowd")]
+        for number in range(2):
+            ready.inside.append(ready.ask(f"waits {number}", "crowd"))
+            ready.waiting(number + 1)
+        yield ready
+        ready.go()
+
+
+def refused_of(ready: Serving, method: str = "TranslateText", request: Message | None = None):
+    """Make one call of the crowd's that must fail; return what it says, and its trailing metadata."""
+    call = getattr(ready.stubs.translation, method)
+    metadata = (("x-client-id", "crowd"), ("x-request-id", "mine"))
+    with pytest.raises(grpc.RpcError) as caught:
+        read(call(TranslateTextRequest(text=TEXT) if request is None else request, timeout=60, metadata=metadata))
+    return read_refusal(caught.value), dict(caught.value.trailing_metadata())
+
+
+def counted(ready: Serving, method: str) -> dict[str, float]:
+    """Return how the calls of a method ended, and how many are under way, as the metrics have it."""
+    families = text_string_to_metric_families(ready.server.metrics.exposition()[0].decode())
+    samples = [one for family in families for one in family.samples if one.labels.get("method") == method]
+    names = {"beamstep_calls_in_flight": "running", "beamstep_call_seconds_count": "timed"}
+    ended = {one.labels["code"]: one.value for one in samples if one.name == "beamstep_calls_total"}
+    return ended | {names[one.name]: one.value for one in samples if one.name in names}
+
+
+def test_a_call_for_a_full_queue_reaches_no_servicer_and_is_told_and_counted_as_any_other(full, monkeypatch):
+    seen: list[str] = []
+    monkeypatch.setattr(Backend, "models", lambda *_: seen.append("asked"))
+    for method, request in (
+        ("TranslateText", TranslateTextRequest(text=TEXT)),
+        ("StreamTranslateText", StreamTranslateTextRequest(text=TEXT)),
+        ("ScoreTarget", TranslationServiceScoreTargetRequest(text=TEXT, target="ein")),
+    ):
+        told, trailing = refused_of(full, method, request)
+        assert told.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert told.message == "the queue is full: 2 requests are waiting; retry later"
+        assert told.retry_s is not None
+        assert trailing["x-request-id"] == "mine"
+        assert trailing["server-timing"].startswith("total;dur=")
+        running = 3.0 if method == "TranslateText" else 0.0
+        assert counted(full, f"beamstep.v1.TranslationService/{method}") == {
+            "RESOURCE_EXHAUSTED": 1,
+            "running": running,
+            "timed": 1,
+        }
+    assert not seen
+    assert full.engine.counters.refused == 3
+    full.go()
+    assert all(call.result().hypotheses[0].text == TEXT for call in full.inside)
+
+
+def test_beside_a_full_queue_all_else_goes_on(full):
+    """Other models, other versions, other clients, higher classes, health and lists: none is refused."""
+    stubs = full.stubs
+    others = [
+        stubs.translation.TranslateText.future(TranslateTextRequest(text=TEXT, model_version="1"), timeout=60),
+        stubs.pointing.FindConvexHull.future(FindConvexHullRequest(points=SQUARE), timeout=60),
+        stubs.captioning.CaptionImage.future(CaptionImageRequest(image=picture()), timeout=60),
+    ]
+    until(lambda: full.engine.load("translation/1").waiting_requests == 1)
+    assert stubs.models.ListModels(ListModelsRequest(), timeout=60).models
+    health = health_pb2_grpc.HealthStub(stubs.channel).Check(health_pb2.HealthCheckRequest(), timeout=60)
+    assert health.status == health_pb2.HealthCheckResponse.SERVING
+    urgent = full.ask("urgent", "crowd", priority=decoding_pb2.PRIORITY_HIGH)
+    assert full.inside[2].code() is grpc.StatusCode.RESOURCE_EXHAUSTED, "the crowd's own newest of a lower class"
+    light = full.ask("light", "somebody else")
+    assert full.inside[1].code() is grpc.StatusCode.RESOURCE_EXHAUSTED, "the newest of who has most"
+    full.go()
+    assert all(call.result().hypotheses for call in (*others, urgent, light, full.inside[0]))
+
+
+def test_beside_a_full_queue_a_stream_of_another_model_comes_whole(full):
+    request = StreamTranslateTextRequest(text=TEXT, model_version="1")
+    stream = full.stubs.translation.StreamTranslateText(request, timeout=60)
+    until(lambda: full.engine.load("translation/1").waiting_requests == 1)
+    full.go()
+    assert "".join(message.committed_text for message in stream) == TEXT
+
+
+def test_beside_a_full_queue_a_bad_request_is_told_what_is_wrong_with_it(full):
+    told, _ = refused_of(full, request=TranslateTextRequest(text=TEXT, model="nobody"))
+    assert told.code is grpc.StatusCode.NOT_FOUND
+    told, _ = refused_of(full, request=TranslateTextRequest(text=TEXT, options=DecodingOptions(priority=9)))
+    assert (told.code, told.fields) == (grpc.StatusCode.INVALID_ARGUMENT, ["options.priority"])
+    broken = full.stubs.channel.unary_unary("/beamstep.v1.TranslationService/TranslateText")
+    with pytest.raises(grpc.RpcError) as caught:
+        broken(b"\x0a\xff", timeout=60)
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
 def test_a_model_has_limits_of_its_own(models):

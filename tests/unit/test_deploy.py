@@ -1,5 +1,6 @@
 """What is under deploy/, the Dockerfile and the compose file ask for options, files and ports that there are."""
 
+import base64
 import json
 import re
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 import typer
 import yaml
+from google.rpc import error_details_pb2, status_pb2
 from typer.main import get_command
 
 from serving.command import serve
@@ -54,6 +56,19 @@ def test_the_image_s_own_command():
     served = [json.loads(command) for command in commands if "serve" in command]
     assert len(served) == 1
     check_command(served[0])
+
+
+def test_who_is_refused_by_the_guard_is_told_as_by_the_server():
+    text = (ROOT / "deploy/guard.conf").read_text(encoding="utf-8")
+    refused = text.partition("location @refused")[2].partition("}")[0]
+    (said,) = re.findall(r'grpc-message "(.*)" always', refused)
+    (details,) = re.findall(r'grpc-status-details-bin "(.*)" always', refused)
+    status = status_pb2.Status.FromString(base64.b64decode(details + "=" * (-len(details) % 4)))
+    assert (status.code, status.message) == (8, said)
+    assert "add_header grpc-status 8 always;" in refused
+    retry = error_details_pb2.RetryInfo()
+    assert status.details[0].Unpack(retry)
+    assert retry.retry_delay.ToMilliseconds() == 1000
 
 
 @pytest.mark.parametrize("name", ["translation", "captioning", "pointing", "gpu"])
