@@ -1,13 +1,15 @@
-"""A bundle's weights as a run to train on from: python -m export.read_back models/translation-en-de/1 --run runs/read-back.
+"""A bundle's weights back in PyTorch; as a run to train on from: python -m export.read_back models/hull/1 --run runs/hull.
 
-Runs are large and are not kept with the project; bundles are. What comes back are the weights of 8 bits, so that the run
-decodes as the bundle does, rounding of activations aside, and not quite as the run that the bundle was made of. Recurrent
-translation models with one layer of GRU, dot-product attention and input feeding alone, which are those that ship.
+Runs are large and are not kept with the project; bundles are, and hold all that they compute with. The model is made anew from its
+recipe, every weight is set to a number of its own, and the graphs are traced again: where a number turns up is where the bundle has
+that weight's value, turned, stacked or cut as it may be. 8-bit integers become float32 again, so that PyTorch computes with the
+very weights that are served; the run that the bundle was made of had others, not yet rounded. Convolutions go by the name of their bias.
 """
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import numpy as np
 import onnx
@@ -15,151 +17,211 @@ import torch
 import typer
 from numpy.typing import NDArray
 from onnx import numpy_helper
-from torch import Tensor
+from torch import nn
 
+from export.certification.references import References
+from export.certification.references_file import load_references
+from export.constants import Arrays, constants_of
 from export.errors import ExportError
+from export.float_convolution import FloatConvolution
+from export.onnx_writer import trace_graphs
+from export.rewriting import PRODUCTS
+from export.sources import as_batch, example_batch
 from serving.bundle import Bundle, load_bundle
 from serving.errors import BadBundle
 from training.checkpoint import write_checkpoint
 from training.config import RecipeError
+from training.decoding import search
+from training.models.base import SequenceToSequence
+from training.models.captioning import CaptioningModelConfig
+from training.models.convolution import QuantizedConvolution
+from training.models.mobilenet import MobileNetV2
+from training.models.pointer import PointerConfig, PointerDecoder, PointerEncoder
+from training.models.translation import TranslationDecoder, TranslationEncoder, TranslationModelConfig
 from training.recipe import find_recipe, read_recipe
 from training.run import load_run
 from training.variants import write_whole
-from training.vocabulary import BOS, PAD
 
-LAYER: Final = "encoder.recurrent.layers.0"
-DECODER: Final = {
-    "decoder.cell.input_weight": "decoder.cell.input_weight",
-    "decoder.cell.recurrent_gates": "decoder.cell.recurrent_gates",
-    "decoder.cell.recurrent_candidate": "decoder.cell.recurrent_candidate",
-    "decoder.feed.weight": "decoder.feed.weight",
-    "decoder.attentional.weight": "decoder.attentional.weight",
-}
-"""Products of the step, by the model's names and the graph's."""
+CHECKED: Final = 16
+"""References that are decoded to see whether the weights are the right ones."""
+ENOUGH: Final = 0.4
+"""The share of them that must be answered alike. Weights have lost bits, and nothing here rules out what is no hull; weights in a
+wrong place answer none alike."""
+MISSING: Final = 0.01
+"""The share of a parameter that the graphs need not hold: the biases of tokens that are never chosen."""
 
 
-class Stored:
-    """The weights of a graph, back in float32 under the names they were traced by."""
-
-    def __init__(self, path: Path) -> None:
-        """Read a graph file."""
-        graph = onnx.load(path).graph
-        self._file = path.name
-        self._arrays = {one.name: numpy_helper.to_array(one) for one in graph.initializer}
-
-    def __contains__(self, name: str) -> bool:
-        """Tell whether there is a tensor of that name, in 8 bits or not."""
-        return name in self._arrays or f"{name}.int8" in self._arrays
-
-    def __getitem__(self, name: str) -> NDArray[np.float32]:
-        """Return a tensor, of (out, in) where it is a product's; ExportError where the graph has none of that name."""
-        return self._read(name, by_column=False)
-
-    def _read(self, name: str, *, by_column: bool) -> NDArray[np.float32]:
-        if name in self._arrays:
-            return self._arrays[name].astype(np.float32)
-        if name not in self:
-            raise ExportError(
-                f"{self._file}: has no tensor {name!r}; allowed: a translation bundle in 8 bits as it ships"
-            )
-        whole = self._arrays[f"{name}.int8"].astype(np.float32)
-        column = self._arrays.get(f"{name}.column")
-        scale = self._arrays[f"{name}.scale"] if column is None else column
-        if scale.ndim == 1 and not by_column:
-            scale = scale[:, None]
-        zero = self._arrays.get(f"{name}.zero")
-        assert zero is None or not zero.any(), "weights are symmetric about 0"
-        return whole * scale.astype(np.float32)
-
-    def only(self, prefix: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
-        """Return the one tensor of a shape that the tracer named, beginning with `prefix`; a product's is (in, out)."""
-        names = {name.removesuffix(".int8") for name in self._arrays if name.startswith(prefix)}
-        found = [name for name in sorted(names) if name in self and self._shape(name) == shape]
-        if len(found) != 1:
-            raise ExportError(f"{self._file}: {len(found)} tensors {prefix}* of shape {shape}; allowed: one")
-        return self._read(found[0], by_column=True)
-
-    def _shape(self, name: str) -> tuple[int, ...]:
-        return self._arrays[name if name in self._arrays else f"{name}.int8"].shape
-
-
-def read_weights(bundle: Bundle) -> dict[str, Tensor]:
-    """Return the weights of an 8-bit translation bundle by the names of the model's `state_dict`.
+def read_model(folder: Path) -> SequenceToSequence:
+    """Return the model of a bundle with the weights that it is served with, in evaluation mode.
 
     Raises:
-        ExportError: it has no 8-bit graphs, or another architecture.
+        ExportError: a weight was not found, or the model does not answer as the bundle's references do.
     """
-    if "int8" not in bundle.manifest.graphs:
-        raise ExportError(f"{bundle.folder}: has no int8 graphs; allowed: a bundle that has them")
-    graphs = bundle.manifest.graphs["int8"]
-    encoder, step = Stored(bundle.path(graphs.encoder)), Stored(bundle.path(graphs.decoder_step))
-    weights = {name: step[stored] for name, stored in DECODER.items()} | _embedding_and_readout(step)
-    weights["decoder.attentional.bias"] = step["decoder.attentional.bias"]
-    cell_bias = "decoder.cell.bias"  # the tracer leaves out what is 0 throughout
-    weights[cell_bias] = (
-        step[cell_bias] if cell_bias in step else np.zeros(len(step["decoder.feed.weight"]), np.float32)
+    bundle = load_bundle(folder)
+    manifest = bundle.manifest
+    names = next(iter(manifest.graphs.values()))
+    graphs = [onnx.load(bundle.path(spec)) for spec in (names.encoder, names.decoder_step)]
+    stored = [_without_scaling(graph, constants_of(graph)) for graph in graphs]
+    model = blank_model(bundle, stored[0])
+    numbered = _number(model)
+    references = load_references(bundle)
+    assert references is not None, f"{folder}: has no references"
+    traced = trace_graphs(model, manifest.task, example_batch(manifest.task, references.sources))
+    values = np.full(numbered, np.nan, np.float32)
+    for graph, constants in zip((traced.encoder, traced.decoder_step), stored, strict=True):
+        _collect(values, graph, constants)
+    _fill(model, values)
+    for graph, constants in zip(graphs, stored, strict=True):
+        _fill_convolutions(model, graph, constants)
+    model.eval()
+    _check(bundle, model, references)
+    return model
+
+
+def blank_model(bundle: Bundle, encoder: Arrays) -> SequenceToSequence:
+    """Return the model of a bundle's recipe, its weights whatever they begin with."""
+    provenance = bundle.manifest.provenance
+    config = read_recipe(find_recipe(provenance.recipe)).model
+    size = bundle.manifest.vocabulary.size
+    if isinstance(config, PointerConfig):
+        return SequenceToSequence(PointerEncoder(config), PointerDecoder(config)).eval()
+    assert size is not None
+    if isinstance(config, CaptioningModelConfig):
+        return config.around(MobileNetV2(), size).eval()
+    assert isinstance(config, TranslationModelConfig), f"{bundle.key}: a model of another kind"
+    sources = len(encoder["encoder.embedding.weight"])
+    return SequenceToSequence(TranslationEncoder(config, sources), TranslationDecoder(config, size)).eval()
+
+
+# ---- what a bundle holds
+
+
+def _without_scaling(model: onnx.ModelProto, constants: Arrays) -> Arrays:
+    """Take back what evened out the channels between two products where a table is tied to the second: see export/products.py."""
+    nodes = {name: node for node in model.graph.node for name in node.output}
+    for back_name in [name for name in constants if name.endswith(".weight.back")]:
+        second = nodes[back_name.removesuffix(".weight.back")]
+        first = nodes[second.input[0].removesuffix(".uint8")]
+        back = constants[back_name]
+        constants[back_name.removesuffix(".back")] *= back  # (outputs, inputs)
+        weight = next(name for name in first.input if name.endswith((".turned", ".int8")))
+        name = weight.rpartition(".")[0]
+        constants[name] = constants[name] / (back[:, None] if weight.endswith(".turned") else back)
+        constants[first.input[6]] = constants[first.input[6]] / back
+    return constants
+
+
+# ---- which of it is which weight
+
+
+def _number(model: nn.Module) -> int:
+    """Set every element of every parameter to a number of its own, from 1; return one more than the last."""
+    last = 1
+    with torch.no_grad():
+        for parameter in model.parameters():
+            count = parameter.numel()
+            parameter.copy_(torch.arange(last, last + count, dtype=torch.float64).view_as(parameter))
+            last += count
+    assert last < 1 << 24, "float32 tells no larger whole numbers apart"
+    return last
+
+
+def _collect(values: NDArray[np.float32], traced: onnx.ModelProto, constants: Mapping[str, NDArray[Any]]) -> None:
+    """Put the bundle's constants where the numbers in the traced graph say."""
+    renamed = _renamed(traced)
+    for tensor in traced.graph.initializer:
+        numbers = numpy_helper.to_array(tensor)
+        name = next((name for name in (tensor.name, *renamed.get(tensor.name, ())) if name in constants), "")
+        if numbers.dtype != np.float32 or not name or constants[name].shape != numbers.shape:
+            continue
+        real = np.isfinite(numbers) & (numbers >= 1) & (numbers < len(values)) & (numbers == np.rint(numbers))
+        values[numbers[real].astype(np.int64)] = constants[name][real]
+
+
+def _renamed(traced: onnx.ModelProto) -> dict[str, list[str]]:
+    """Return what `_even_out` of export/products.py calls the weights and biases of products that it scaled."""
+    names: dict[str, list[str]] = {}
+    for node in traced.graph.node:
+        if node.op_type in PRODUCTS:
+            for name, kind in zip(node.input[1:], ("weight", "bias"), strict=False):
+                names.setdefault(name, []).append(f"{node.output[0]}.{kind}")
+    return names
+
+
+def _fill(model: nn.Module, values: NDArray[np.float32]) -> None:
+    """Put values in the place of numbers; ExportError names the parameters that have none."""
+    missing = []
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            found = torch.from_numpy(values[parameter.detach().numpy().astype(np.int64)])
+            if float(found.isnan().float().mean()) > MISSING:
+                missing.append(name)
+            parameter.copy_(found.nan_to_num(0.0))
+    if missing:
+        raise ExportError(f"{', '.join(missing)}: not found in the bundle")
+
+
+def _fill_convolutions(model: nn.Module, graph: onnx.ModelProto, constants: Mapping[str, NDArray[Any]]) -> None:
+    """Replace 8-bit convolutions by plain ones with the bundle's weights."""
+    for node in graph.graph.node:
+        if node.op_type != "Conv":
+            continue
+        weight, bias = constants[node.input[1]], constants[node.input[2]]
+        path = node.input[2].partition(".bias")[0]
+        old = model.get_submodule(path)
+        assert isinstance(old, QuantizedConvolution)
+        new = FloatConvolution(
+            weight.shape[1] * old.groups, len(weight), old.kernel, stride=old.stride, groups=old.groups
+        )
+        assert new.bias is not None
+        with torch.no_grad():
+            new.weight.copy_(torch.from_numpy(weight))
+            new.bias.copy_(torch.from_numpy(bias))
+        model.set_submodule(path, new)
+
+
+def _check(bundle: Bundle, model: SequenceToSequence, references: References) -> None:
+    """Decode references greedily; ExportError where too few answers are those of the PyTorch model that was exported."""
+    sources = references.sources[:CHECKED]
+    graphs = next(iter(bundle.manifest.graphs.values()))
+    alike = 0
+    for source, expected in zip(sources, references.greedy, strict=False):
+        tokens = [token for token in expected.tokens if token != bundle.manifest.vocabulary.eos]
+        longest = len(expected.tokens) + 1
+        alike += search(model, as_batch([source], graphs.encoder.inputs), longest)[0] == tokens
+    typer.echo(
+        f"{bundle.key}: {alike} of {len(sources)} greedy answers are those of the PyTorch model that was exported"
     )
-    for name in ("encoder.embedding.weight", "encoder.initial.weight", "encoder.initial.bias", "encoder.memory.bias"):
-        weights[name] = encoder[name]
-    hidden, read = weights["encoder.initial.weight"].shape
-    weights["encoder.memory.weight"] = encoder.only("val_", (read, hidden)).T
-    weights |= _recurrent(encoder)
-    return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in weights.items()}
+    if alike < ENOUGH * len(sources):
+        raise ExportError(f"{bundle.key}: only {alike} of {len(sources)} greedy answers are the references'")
 
 
-def _embedding_and_readout(step: Stored) -> dict[str, NDArray[np.float32]]:
-    """Return the tied embedding and the readout before it, whose channels 8 bits evened out with `logits.weight.back`.
-
-    E (W a + b) = (E / s) (s W a + s b): the graph holds E / s, s W and s b, and `back` is s.
-    """
-    if "logits.weight.back" in step:
-        back = step["logits.weight.back"]
-        embedding, bias = step["logits.weight"] * back, step.only("linear_", (len(back),)) / back
-        readout = step["decoder.readout.weight"] / back[:, None]
-    else:  # too small a vocabulary for 8 bits
-        embedding, bias = step["decoder.embedding.weight"], step["decoder.readout.bias"]
-        readout = step["decoder.readout.weight"]
-    output_bias = step.only("add_", (len(embedding),))
-    output_bias[[PAD, BOS]] = 0.0  # the graph adds what it forbids
-    return {
-        "decoder.embedding.weight": embedding,
-        "decoder.readout.weight": readout,
-        "decoder.readout.bias": bias,
-        "decoder.output_bias": output_bias,
-    }
+# ---- a run
 
 
-def _recurrent(encoder: Stored) -> dict[str, NDArray[np.float32]]:
-    """Return the cells of both directions from ONNX's W (2, 3 H, E), R (2, 3 H, H) and B (2, 6 H)."""
-    inputs, recurrent, biases = (encoder[f"{LAYER}.{name}"] for name in ("input_weight", "recurrent_weight", "bias"))
-    weights = {}
-    for place, direction in enumerate(("forward_cell", "backward_cell")):
-        gates = recurrent.shape[1] // 3 * 2
-        weights[f"{LAYER}.{direction}.input_weight"] = inputs[place]
-        weights[f"{LAYER}.{direction}.recurrent_gates"] = recurrent[place, :gates]
-        weights[f"{LAYER}.{direction}.recurrent_candidate"] = recurrent[place, gates:]
-        weights[f"{LAYER}.{direction}.bias"] = biases[place].reshape(2, -1).sum(0)
-    return weights
+def make_run(folder: Path, run: Path, recipe: Path) -> None:
+    """Write a run folder that `start_from` can name: the recipe, the tokenizers, the weights of a bundle.
 
-
-def read_back(bundle: Bundle, run: Path, recipe: Path) -> None:
-    """Write a run folder that `start_from` can name: the recipe, the tokenizers, the weights.
+    Args:
+        folder: the bundle's.
+        run: must not be there.
+        recipe: of the same architecture as the bundle's own.
 
     Raises:
-        ExportError: the bundle's weights are of another architecture than the recipe's.
-        FileExistsError: the folder is there.
+        ExportError: the weights cannot be read, or are not what the recipe builds.
+        FileExistsError: the run folder is there.
     """
-    weights = read_weights(bundle)
+    content = {"model": read_model(folder).state_dict()}
     run.mkdir(parents=True)
     write_whole(recipe, run / "recipe.yaml")
     for name in read_recipe(recipe).problem.tokenizer_files:
-        shutil.copyfile(bundle.folder / name, run / name)
-    write_checkpoint({"model": weights}, run / "averaged.pt")
+        shutil.copyfile(folder / name, run / name)
+    write_checkpoint(content, run / "averaged.pt")
     try:
         load_run(run)
     except RecipeError as error:
         shutil.rmtree(run)
-        raise ExportError(f"{bundle.folder}: is not what {recipe.name} builds: {error}") from error
+        raise ExportError(f"{folder}: its weights are not what {recipe.stem} builds: {error}") from error
 
 
 def command(
@@ -167,14 +229,14 @@ def command(
     run: Annotated[Path, typer.Option(help="The run folder to make; it must not be there.")],
     recipe: Annotated[str | None, typer.Option(help="Its recipe; the bundle's own by default.")] = None,
 ) -> None:
-    """Make a run of a bundle's 8-bit weights, to train on from or to compare with."""
+    """Make a run of a bundle's weights, to train on from or to compare with; not of a captioner, whose convolutions have 8 bits."""
     try:
-        loaded = load_bundle(bundle)
-        read_back(loaded, run, find_recipe(recipe or loaded.manifest.name))
+        own = load_bundle(bundle).manifest.provenance.recipe
+        make_run(bundle, run, find_recipe(recipe or own))
     except (BadBundle, ExportError, RecipeError, FileExistsError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from None
-    typer.echo(f"{run}: the weights of {loaded.key}, as they are in 8 bits")
+    typer.echo(f"{run}: the weights of {bundle}, as they are in 8 bits")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import typer
 from numpy.typing import NDArray
 from onnx import helper
 
-from benchmarks.peers.constants import constants_of
+from export.constants import constants_of
 from export.rewriting import Graph
 from export.selection import LOGITS, cut_selection
 from serving.bundle import load_bundle

@@ -9,7 +9,7 @@ import onnx
 import onnxruntime
 from numpy.typing import NDArray
 
-from benchmarks.peers.constants import constants_of
+from export.constants import constants_of
 
 INTEGER: Final = "MatMulIntegerToFloat"
 PRODUCTS: Final = ("MatMul", "Gemm", INTEGER)

@@ -85,10 +85,8 @@ class Acceptors:
                 continue
             answering = CORE._handle_rpc(method, self._methods, self._interceptors, state, loop, False)
             self._keep(CORE._schedule_rpc_coro(answering, state, loop, method))
-            del (
-                state,
-                answering,
-            )  # they hold the errors of the call, and with them its model, and the next call may be far
+            # They hold the errors of the call, and with them its model, and the next call may be far.
+            del state, answering
 
 
 def known() -> bool:

@@ -9,13 +9,11 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from beamstep.bench.prepared import TRANSLATE
 from beamstep.v1.translation_pb2 import TranslateTextRequest, TranslateTextResponse
-from benchmarks.peers import numpy_beams, weights
-from benchmarks.peers.float_convolution import FloatConvolution
+from benchmarks.peers import numpy_beams
 from benchmarks.peers.float_graphs import float_graph, logits_step
 from benchmarks.peers.floors import Shape
 from benchmarks.peers.geometry import timed, tour_length
@@ -31,7 +29,6 @@ from serving.decoding.search import decode
 from serving.session import OnnxModel, SessionConfig
 from tests.fakes.bundles import write_bundle
 from tests.fakes.markov import SPECIAL, MarkovModel, random_table, source
-from training.models.convolution import QuantizedConvolution
 
 MODELS = Path(__file__).parents[2] / "models"
 
@@ -79,49 +76,6 @@ def test_the_exported_encoder_remembers_what_the_served_one_does(translator):
     memory, *_ = session.run(["memory"], feeds)
     served = translator.encode([{"source_tokens": feeds["source_tokens"][0], "source_lengths": np.array(4)}])
     assert memory == pytest.approx(served.memory["memory"], abs=0.3)
-
-
-def test_weights_are_found_where_their_numbers_turn_up():
-    model = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.Linear(3, 2))
-    wanted = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    values = np.full(weights._number(model), np.nan, np.float32)
-    numbered = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
-    nodes = [
-        helper.make_node("MatMul", ["x", "first"], ["between"]),
-        helper.make_node("Gemm", ["between", "1.weight", "1.bias"], ["y"], transB=1),
-    ]
-    constants = {"first": numbered["0.weight"].T, "0.bias": numbered["0.bias"]}
-    constants |= {name: numbered[name] for name in ("1.weight", "1.bias")}
-    graph = helper.make_graph(
-        nodes,
-        "traced",
-        [],
-        [],
-        [numpy_helper.from_array(np.ascontiguousarray(array), name) for name, array in constants.items()],
-    )
-    # As products.py calls what it scaled: by the output of the product.
-    stored = {"first": wanted["0.weight"].numpy().T, "0.bias": wanted["0.bias"].numpy()}
-    stored |= {"y.weight": wanted["1.weight"].numpy(), "y.bias": wanted["1.bias"].numpy()}
-    weights._collect(values, helper.make_model(graph), stored)
-    weights._fill(model, values)
-    assert all(torch.equal(tensor, wanted[name]) for name, tensor in model.state_dict().items())
-
-
-def test_a_weight_that_is_not_in_the_bundle_is_named():
-    model = torch.nn.Linear(2, 3)
-    with pytest.raises(weights.WeightsError, match="weight, bias: not found"):
-        weights._fill(model, np.full(weights._number(model), np.nan, np.float32))
-
-
-def test_a_float_convolution_pads_as_the_8_bit_one():
-    torch.manual_seed(0)
-    eight = QuantizedConvolution(2, 3, kernel=3, stride=2)
-    eight.weight_q.copy_(torch.randint(0, 255, eight.weight_q.shape, dtype=torch.uint8))
-    eight.weight_zero.fill_(128)
-    plain = FloatConvolution(2, 3, 3, stride=2)
-    plain.load_state_dict({"weight": eight.weight(), "bias": eight.bias})
-    image = torch.rand(1, 2, 8, 8)
-    assert torch.allclose(plain(image), eight(image), rtol=1e-4)
 
 
 def test_multiply_adds_are_counted_of_what_was_run(tmp_path):
