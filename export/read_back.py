@@ -3,7 +3,7 @@
 Runs are large and are not kept with the project; bundles are, and hold all that they compute with. The model is made anew from its
 recipe, every weight is set to a number of its own, and the graphs are traced again: where a number turns up is where the bundle has
 that weight's value, turned, stacked or cut as it may be. 8-bit integers become float32 again, so that PyTorch computes with the
-very weights that are served; the run that the bundle was made of had others, not yet rounded. Convolutions go by the name of their bias.
+very weights that are served; the run that the bundle was made of had others, not yet rounded. Convolutions go by their bias's name.
 """
 
 import shutil
