@@ -25,7 +25,7 @@ from benchmarks.peers.table import Effort, Figures, Group, Measure, NotMeasuredE
 from serving.cores import cores
 
 ENVIRONMENT: Final = "huggingface"
-THREADS: Final = cores().step_threads
+THREADS: Final = min(2, cores().whole)
 """As many as a step of ours has."""
 BATCHES: Final = (8, 32)
 ALIKE: Final = 32

@@ -11,12 +11,12 @@ import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from benchmarks.peers.apart.conversation import answer_questions
 from serving.bundle import load_bundle
+from serving.cores import cores
 from serving.engine import Engine
 from serving.process import SWITCH_S
 from serving.registry import TASKS
@@ -102,16 +102,17 @@ def main() -> None:
     """Load what the command line names, and answer."""
     parser = argparse.ArgumentParser()
     parser.add_argument("bundle", type=Path)
-    parser.add_argument("--threads", type=int, default=0, help="of a step; 0 takes serving's default")
+    parser.add_argument("--threads", type=int, default=0, help="of the engine; 0 takes as many as `beamstep serve`")
     given = parser.parse_args()
     sys.setswitchinterval(SWITCH_S)
     bundle = load_bundle(given.bundle)
     task = TASKS[bundle.manifest.task](bundle)
     assert isinstance(task, Translation), f"{given.bundle}: a translation bundle is needed"
-    config = SessionConfig()
-    model = OnnxModel(bundle, replace(config, step_threads=given.threads) if given.threads else config)
+    model = OnnxModel(bundle, SessionConfig())
     model.warm_up()
-    with Engine({KEY: model}, Limits(waiting_requests=QUEUE)) as engine:
+    with Engine(
+        {KEY: model}, Limits(waiting_requests=QUEUE), threads=given.threads or cores().engine_threads
+    ) as engine:
         own = OwnEngine(task, engine)
         answer_questions(
             {"give": own.give, "all": own.all, "singly": own.singly, "texts": own.texts, "pieces": own.pieces}
