@@ -259,8 +259,9 @@ def test_serving_with_a_wrong_option_stops_with_a_sentence(run, arguments, messa
 
 def test_serving_says_what_threads_it_has_and_what_for(run, caplog):
     with caplog.at_level("INFO"):
-        failed(run("serve", "--models", "/nowhere", "--step-threads", "2", "--no-spinning"), 2)
-    assert f"the encoder has 1 thread and the step 2; idle ones sleep; a process has {cores()}" in caplog.text
+        failed(run("serve", "--models", "/nowhere", "--engine-threads", "3", "--step-threads", "2", "--no-spinning"), 2)
+    said = "the engine has 3 threads, the encoder 1 and the step 2 in each; idle ones sleep; a process has"
+    assert f"{said} {cores()}" in caplog.text
 
 
 def test_what_is_asked_of_sessions_reaches_them(run, monkeypatch):

@@ -83,7 +83,7 @@ def test_the_trailer_names_the_call_and_its_phases(stubs):
     trailing = dict(call.trailing_metadata())
     assert trailing["x-request-id"] == "mine"
     phases = [part.split(";dur=")[0] for part in trailing["server-timing"].split(", ")]
-    assert phases == ["queue", "encode", "decode", "total"]
+    assert phases == ["queue", "encode", "decode", "step", "search", "total"]
 
 
 def test_a_refused_call_has_a_trailer_beside_its_status(stubs):
