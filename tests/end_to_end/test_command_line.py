@@ -248,6 +248,7 @@ def test_another_packages_command_gets_its_arguments_and_its_help(run):
         (["--services", "latin,"], "error: services: latin; allowed: some of translation, captioning, pointing"),
         (["--max-rows", "0"], "error: max_rows: 0; allowed: from 1"),
         (["--step-threads", "0"], "error: step_threads: 0; allowed: from 1"),
+        (["--engine-threads", "0"], "error: engine_threads: 0; allowed: from 1"),
         (["--grace", "nan"], "error: grace_s: nan; allowed: from 0"),
         (["--max-message-mb", "nan"], "error: max_message_mb: nan; allowed: a finite number"),
         (["--max-message-mb", "2048"], "error: message_bytes: 2147483648; allowed: from 1024 to 2147483647"),
