@@ -28,6 +28,7 @@ from serving.access.access import Access
 from serving.bundle import Bundle
 from serving.caches.answers import AnswerCache
 from serving.caches.memory import MemoryCache
+from serving.calls.acceptors import Acceptors
 from serving.calls.doors import Doors
 from serving.calls.interceptor import CallInterceptor, Observer
 from serving.calls.methods import Methods
@@ -81,6 +82,19 @@ HALT_S: Final = 2.0
 ADMIN_SERVICE_NAME: Final = admin_pb2.DESCRIPTOR.services_by_name["AdminService"].full_name
 MODEL_SERVICE_NAME: Final = model_pb2.DESCRIPTOR.services_by_name["ModelService"].full_name
 KSERVE_NAME: Final = grpc_inference_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
+BUSY: Final = (
+    *(
+        f"/{service.full_name}/{method.name}"
+        for service in (
+            translation_pb2.DESCRIPTOR.services_by_name["TranslationService"],
+            captioning_pb2.DESCRIPTOR.services_by_name["CaptioningService"],
+            pointing_pb2.DESCRIPTOR.services_by_name["PointingService"],
+        )
+        for method in service.methods
+    ),
+    f"/{KSERVE_NAME}/ModelInfer",
+)
+"""The methods that decode: many calls come of these."""
 
 
 class ServedModel(Model, Protocol):
@@ -181,6 +195,7 @@ class Server:
         )
         await self._add_services(methods)
         server.add_generic_rpc_handlers((methods,))
+        acceptors = Acceptors(server, methods, interceptors, BUSY)
         try:
             self.port = self._access.open_port(server, config.host, config.port)
         except RuntimeError as error:
@@ -190,6 +205,7 @@ class Server:
             server.add_insecure_port(http.address)
         self._server = server
         await server.start()
+        acceptors.start()
         if http is not None:
             await http.start()
 

@@ -1,0 +1,107 @@
+"""Takes calls from gRPC's core, several at a time.
+
+grpc.aio asks its core for one call, waits for it, and asks for the next: five rounds of the event loop for each, however many wait.
+A round is short on an idle machine. Beside an engine that holds the interpreter, on cores that others want, it takes milliseconds,
+and then calls are not looked at, and not refused, for seconds. Here many are asked for at once, and each costs less processor.
+
+What this calls is grpc.aio's own and no part of its interface, so it is used where it looks as it did in the version that it was
+written for (1.85); grpc.aio takes calls by itself otherwise, one at a time.
+"""
+
+import asyncio
+import importlib
+import inspect
+import logging
+from collections.abc import Sequence
+from typing import Any, Final
+
+import grpc
+
+from serving.calls.methods import Methods
+
+logger = logging.getLogger(__name__)
+
+AT_ONCE: Final = 16
+"""Calls of each method that are asked for at a time."""
+CORE: Final[Any] = importlib.import_module("grpc._cython.cygrpc")
+KNOWN: Final = {
+    "_handle_rpc": ["method_name", "method_resolver", "interceptors", "rpc_state", "loop", "concurrency_exceeded"],
+    "_schedule_rpc_coro": ["rpc_coro", "rpc_state", "loop", "method_name"],
+    "AioServer._request_registered_call": ["self", "method"],
+    "AioServer.is_running": ["self"],
+}
+"""What is called, and the names of what it takes."""
+
+
+class Acceptors:
+    """Takes the calls of some methods of a server from when it has started until it stops."""
+
+    def __init__(
+        self,
+        server: grpc.aio.Server,
+        methods: Methods,
+        interceptors: Sequence[grpc.aio.ServerInterceptor],
+        busy: Sequence[str],
+    ) -> None:
+        """Name methods to the core, of a server that has not started.
+
+        Args:
+            server: which has `interceptors`, and knows `methods`.
+            methods: who answers.
+            interceptors: the outermost first.
+            busy: methods that many calls are made of; names that the server does not have are left out.
+        """
+        self._methods = methods
+        self._interceptors = tuple(interceptors)
+        self._busy = [method for method in busy if methods.get(method) is not None] if known() else []
+        self._tasks: set[asyncio.Task[None]] = set()
+        for method in self._busy:
+            service, _, name = method.strip("/").rpartition("/")
+            handlers: dict[str, Any] = {name: methods.get(method)}
+            server.add_registered_method_handlers(service, handlers)
+        self._core: Any = getattr(server, "_server", None)
+
+    def start(self) -> None:
+        """Take calls, of a server that has started."""
+        if not self._busy:
+            logger.warning("this version of grpc is not known: calls are taken one at a time")
+        for method in self._busy:
+            for _ in range(AT_ONCE):
+                self._keep(self._accept(method))
+
+    def _keep(self, work: Any) -> None:
+        """Run a coroutine as a task; the event loop alone would let it go half-way."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _accept(self, method: str) -> None:
+        """Take one call of a method after the other, and have each answered."""
+        loop, path = asyncio.get_running_loop(), method.encode()
+        while self._core.is_running():
+            try:
+                state = await self._core._request_registered_call(path)
+            except CORE._RequestCallError:  # the server stops, or a call was over before it was taken
+                continue
+            answering = CORE._handle_rpc(method, self._methods, self._interceptors, state, loop, False)
+            self._keep(CORE._schedule_rpc_coro(answering, state, loop, method))
+            # They hold the errors of the call, and with them its model, and the next call may be far.
+            del state, answering
+
+
+def known() -> bool:
+    """Say whether what is called here is there, and takes what it took."""
+    return all(_parameters(name) == parameters for name, parameters in KNOWN.items()) and hasattr(
+        CORE, "_RequestCallError"
+    )
+
+
+def _parameters(name: str) -> list[str] | None:
+    """Return the names of what one of the core's functions takes; None where there is no such function."""
+    found = CORE
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    try:
+        return list(inspect.signature(found).parameters)
+    except (TypeError, ValueError):
+        return None

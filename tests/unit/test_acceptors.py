@@ -1,0 +1,100 @@
+"""Calls are taken several at a time, or one at a time where grpc.aio is not as it was; either way all are answered."""
+
+import asyncio
+
+import grpc
+import pytest
+from grpc import StatusCode
+
+from beamstep.v1 import translation_pb2, translation_pb2_grpc
+from serving.calls import acceptors
+from serving.calls.acceptors import AT_ONCE, Acceptors
+from serving.calls.methods import Methods
+from serving.errors import Overloaded
+from serving.servicers.status import StatusInterceptor
+
+Request = translation_pb2.TranslateTextRequest
+SERVICE = "/beamstep.v1.TranslationService"
+
+
+class Servicer(translation_pb2_grpc.TranslationServiceServicer):
+    def __init__(self):
+        self.inside = 0
+        self.go = asyncio.Event()
+
+    async def TranslateText(self, request, context):
+        if request.text == "busy":
+            raise Overloaded("full")
+        self.inside += 1
+        try:
+            await self.go.wait()
+        except asyncio.CancelledError:
+            self.inside -= 1
+            raise
+        return translation_pb2.TranslateTextResponse(source_pieces=[request.text])
+
+    async def StreamTranslateText(self, request, context):
+        for word in request.text.split():
+            yield translation_pb2.StreamTranslateTextResponse(committed_text=word)
+
+
+@pytest.fixture(params=[True, False], ids=["several", "one"])
+async def served(request, monkeypatch):
+    """A servicer behind acceptors of two of its methods, and a client."""
+    monkeypatch.setattr(acceptors, "known", lambda: request.param)
+    methods, servicer, interceptors = Methods(), Servicer(), [StatusInterceptor()]
+    server = grpc.aio.server(interceptors=interceptors)
+    translation_pb2_grpc.add_TranslationServiceServicer_to_server(servicer, methods)
+    server.add_generic_rpc_handlers((methods,))
+    busy = [f"{SERVICE}/TranslateText", f"{SERVICE}/StreamTranslateText", "/no.Such/Method"]
+    taking = Acceptors(server, methods, interceptors, busy)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    before = asyncio.all_tasks()
+    taking.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        yield servicer, translation_pb2_grpc.TranslationServiceStub(channel), channel
+    await server.stop(0)
+    await asyncio.sleep(0.05)
+    assert not (asyncio.all_tasks() - before - {asyncio.current_task()}), "nothing waits for calls any more"
+
+
+def test_the_installed_version_is_known():
+    """Otherwise calls are taken one at a time: see what has changed in grpc.aio's server, then KNOWN."""
+    assert acceptors.known()
+
+
+async def inside(servicer, count: int) -> None:
+    async with asyncio.timeout(30):
+        while servicer.inside != count:
+            await asyncio.sleep(0.01)
+
+
+async def test_more_calls_than_are_taken_at_once_are_answered(served):
+    servicer, stub, _ = served
+    calls = [stub.TranslateText(Request(text=str(number))) for number in range(5 * AT_ONCE)]
+    await inside(servicer, len(calls))
+    servicer.go.set()
+    assert [(await call).source_pieces for call in calls] == [[str(number)] for number in range(len(calls))]
+
+
+async def test_streams_errors_and_methods_there_are_none_of(served):
+    _, stub, channel = served
+    request = translation_pb2.StreamTranslateTextRequest(text="ein hund")
+    assert [part.committed_text async for part in stub.StreamTranslateText(request)] == ["ein", "hund"]
+    for call, code in (
+        (stub.TranslateText(Request(text="busy")), StatusCode.RESOURCE_EXHAUSTED),
+        (channel.unary_unary("/no.Such/Method")(b""), StatusCode.UNIMPLEMENTED),
+    ):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call
+        assert caught.value.code() is code
+
+
+async def test_a_call_that_is_cancelled_ends_its_handler(served):
+    servicer, stub, _ = served
+    calls = [stub.TranslateText(Request(text="a")) for _ in range(2 * AT_ONCE)]
+    await inside(servicer, len(calls))
+    for call in calls:
+        call.cancel()
+    await inside(servicer, 0)
