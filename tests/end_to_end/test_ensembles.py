@@ -18,7 +18,7 @@ from beamstep.v1.translation_pb2 import (
     TranslationServiceScoreTargetRequest,
 )
 from serving.config import ServerConfig
-from serving.engine import MOST_MADE
+from serving.engine import MOST_MADE, Load
 from serving.session import SessionConfig
 from tests.fakes.bundles import SENTENCES, write_bundle
 from tests.fakes.planned import FAVOURED, PlannedModel, open_planned
@@ -26,12 +26,13 @@ from tests.fakes.stubs import Stubs, picture, points, refusal
 from tests.fakes.threads import ServerThread
 
 TEXT = "ein hund"
+IDLE = Load(0, 0, 0)
 SQUARE = points([(0, 0), (2, 0), (2, 2), (0, 2)])
 DOG = "A dog runs through the grass."
 
 
 @pytest.fixture(scope="module")
-def stubs(tmp_path_factory, opened) -> Iterator[Stubs]:
+def server(tmp_path_factory, opened) -> Iterator[ServerThread]:
     """Two models that disagree, one that echoes and one that says it backwards; one of another vocabulary; all the others."""
     models = tmp_path_factory.mktemp("models")
     bundles = [write_bundle(models, "translation", name) for name in ("echo", "backwards")]
@@ -47,7 +48,13 @@ def stubs(tmp_path_factory, opened) -> Iterator[Stubs]:
         return opened[bundle.key]
 
     config = ServerConfig(models, host="127.0.0.1", port=0, session=SessionConfig(step_threads=1))
-    with ServerThread(config, open_model) as thread, grpc.insecure_channel(thread.address) as channel:
+    with ServerThread(config, open_model) as thread:
+        yield thread
+
+
+@pytest.fixture(scope="module")
+def stubs(server) -> Iterator[Stubs]:
+    with grpc.insecure_channel(server.address) as channel:
         yield Stubs(channel)
 
 
@@ -163,17 +170,17 @@ def test_more_ensembles_than_are_kept_are_answered(stubs):
     assert texts == {answer(stubs, translate("backwards")).text}
 
 
-def test_more_ensembles_than_can_be_at_work_are_refused_until_one_is_done(stubs, opened):
+def test_more_ensembles_than_can_be_at_work_are_refused_until_one_is_done(server, stubs, opened):
     opened["echo/1"].turn.clear()
     calls = [
         stubs.translation.TranslateText.future(translate(ensemble=[member("echo", 1 + number)]), timeout=30)
         for number in range(MOST_MADE)
     ]
     late = translate(ensemble=[member("echo", 100)])
-    status, end = None, time.monotonic() + 10
-    while status is not grpc.StatusCode.RESOURCE_EXHAUSTED:  # until all are there
+    end = time.monotonic() + 10
+    while sum(" + " in key and load != IDLE for key, load in server.server.engine.loads().items()) < MOST_MADE:
         assert time.monotonic() < end
-        status = refusal(stubs.translation.TranslateText, late, timeout=0.05).code
+        time.sleep(0.01)
     refused = refusal(stubs.translation.TranslateText, late)
     assert refused.message == f"{MOST_MADE} other ensembles are at work; retry later"
     assert refused.retry_s > 0
