@@ -295,7 +295,8 @@ def _evaluated_on(data: Path, group: Group, points: int | None, scratch: Path) -
         return group.files[points].within(data)
     assert points is not None, "text and images are never made"
     seed = int(f"2{points}")
-    made = scratch / f"{group.made}-{points}-seed-{seed}.txt"
+    made = scratch / "made" / f"{group.made}-{points}-seed-{seed}.txt"  # the folder's name stands in the table
+    made.parent.mkdir()
     lines = instance_lines(group.made, MADE_COUNT, points, seed)
     made.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     return DataOptions(instances=made)
