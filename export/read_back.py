@@ -65,7 +65,10 @@ def read_model(folder: Path) -> SequenceToSequence:
     model = blank_model(bundle, stored[0])
     numbered = _number(model)
     references = load_references(bundle)
-    assert references is not None, f"{folder}: has no references"
+    if references is None:
+        raise ExportError(
+            f"{folder}: has no references.npz to check what is read against; allowed: a bundle that has one"
+        )
     traced = trace_graphs(model, manifest.task, example_batch(manifest.task, references.sources))
     values = np.full(numbered, np.nan, np.float32)
     for graph, constants in zip((traced.encoder, traced.decoder_step), stored, strict=True):
@@ -88,7 +91,8 @@ def blank_model(bundle: Bundle, encoder: Arrays) -> SequenceToSequence:
     assert size is not None
     if isinstance(config, CaptioningModelConfig):
         return config.around(MobileNetV2(), size).eval()
-    assert isinstance(config, TranslationModelConfig), f"{bundle.key}: a model of another kind"
+    if not isinstance(config, TranslationModelConfig):
+        raise ExportError(f"{bundle.key}: model.kind {config.kind!r}; allowed: translation, captioning, pointer")
     sources = len(encoder["encoder.embedding.weight"])
     return SequenceToSequence(TranslationEncoder(config, sources), TranslationDecoder(config, size)).eval()
 
@@ -211,6 +215,8 @@ def make_run(folder: Path, run: Path, recipe: Path) -> None:
         ExportError: the weights cannot be read, or are not what the recipe builds.
         FileExistsError: the run folder is there.
     """
+    if run.exists():  # before the time that reading takes
+        raise FileExistsError(f"{run}: is there; allowed: a folder that is not")
     content = {"model": read_model(folder).state_dict()}
     run.mkdir(parents=True)
     write_whole(recipe, run / "recipe.yaml")

@@ -39,7 +39,7 @@ class Counters:
     encoder_runs: int = 0
     steps: int = 0
     rows: int = 0
-    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False, compare=False)
 
     def add(self, **amounts: int) -> None:
         """Add to some of them; from any thread."""
@@ -50,4 +50,4 @@ class Counters:
     def as_dict(self) -> dict[str, int]:
         """Return them by name, all of one moment."""
         with self._lock:
-            return {one.name: getattr(self, one.name) for one in fields(self) if one.init and one.name != "_lock"}
+            return {one.name: getattr(self, one.name) for one in fields(self) if one.init}

@@ -86,3 +86,10 @@ def test_a_float_convolution_pads_as_the_8_bit_one():
     plain.load_state_dict({"weight": eight.weight(), "bias": eight.bias})
     image = torch.rand(1, 2, 8, 8)
     assert torch.allclose(plain(image), eight(image), rtol=1e-4)
+
+
+def test_a_run_that_is_there_is_left_alone(tmp_path):
+    (tmp_path / "run").mkdir()
+    with pytest.raises(FileExistsError, match="is there; allowed: a folder that is not"):
+        make_run(SHIPPED, tmp_path / "run", find_recipe("translation-en-de"))
+    assert not list((tmp_path / "run").iterdir())
