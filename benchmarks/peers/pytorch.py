@@ -3,7 +3,7 @@
 import importlib.metadata
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,8 +13,8 @@ from packaging.requirements import Requirement
 from beamstep.bench.prepared import Prepared
 from benchmarks.peers import asked
 from benchmarks.peers.built import torch_weights
-from benchmarks.peers.load import MANY, loads
-from benchmarks.peers.sides import OURS, P50, RATE, ours, served, theirs
+from benchmarks.peers.load import MANY
+from benchmarks.peers.sides import OURS, P50, RATE, Loop, beside, ours, theirs
 from benchmarks.peers.table import Effort, Figures, Group, NotMeasuredError, Ratio, Sides, Table
 from benchmarks.serving_process import ServingProcess
 
@@ -34,18 +34,9 @@ def _against(name: str, calls: Callable[[Path, Effort], Sequence[Prepared]]) -> 
     def opened(effort: Effort) -> Iterator[Sides]:
         bundle = effort.models / name / "1"
         sent, weights = calls(bundle, effort), torch_weights(bundle)
-        on = ["--device", effort.device]
-        with ExitStack() as stack:
-            mine = stack.enter_context(ours(bundle, effort.serve))
-            one = stack.enter_context(theirs(SERVER, bundle, weights, 1, on))
-            batched = stack.enter_context(theirs(SERVER, bundle, weights, MANY, on))
-            sender = stack.enter_context(loads())
-            measures = {
-                ONE: lambda: served(sender, one, sent, effort),
-                BATCHED: lambda: served(sender, batched, sent, effort, alone=False),
-                OURS: lambda: served(sender, mine, sent, effort),
-            }
-            yield Sides(measures, (*mine.pids, one.pid, batched.pid, *sender.pids))
+        loop = Loop(SERVER, weights, ONE, BATCHED, ["--device", effort.device])
+        with beside(loop, bundle, sent, effort) as sides:
+            yield sides
 
     ratios = (Ratio(P50, ONE, OURS, target=10), Ratio(RATE, OURS, ONE, target=4), Ratio(RATE, OURS, BATCHED, target=4))
     return Group(name, opened, ratios)

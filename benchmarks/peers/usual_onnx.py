@@ -1,13 +1,13 @@
 """2: the same weights in float32 as people export and run them: two default sessions, logits out, NumPy top-k."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Final
 
 from benchmarks.peers import asked
 from benchmarks.peers.built import float_graphs
 from benchmarks.peers.load import MANY, loads
-from benchmarks.peers.sides import OURS, P50, RATE, ours, served, theirs
+from benchmarks.peers.sides import OURS, P50, RATE, Loop, beside, ours
 from benchmarks.peers.table import Effort, Figures, Group, Ratio, Sides, Table
 
 NAME: Final = "translation-en-de"
@@ -25,17 +25,8 @@ LOAD_TIMES: Final = 2.0
 def _against(effort: Effort) -> Iterator[Sides]:
     bundle = effort.models / NAME / "1"
     sent, graphs = asked.translations(asked.sentences(bundle)), float_graphs(bundle)
-    with ExitStack() as stack:
-        mine = stack.enter_context(ours(bundle, effort.serve))
-        one = stack.enter_context(theirs(SERVER, bundle, graphs, 1))
-        batched = stack.enter_context(theirs(SERVER, bundle, graphs, MANY))
-        sender = stack.enter_context(loads())
-        measures = {
-            ONE: lambda: served(sender, one, sent, effort),
-            BATCHED: lambda: served(sender, batched, sent, effort, alone=False),
-            OURS: lambda: served(sender, mine, sent, effort),
-        }
-        yield Sides(measures, (*mine.pids, one.pid, batched.pid, *sender.pids))
+    with beside(Loop(SERVER, graphs, ONE, BATCHED), bundle, sent, effort) as sides:
+        yield sides
 
 
 @contextmanager
