@@ -242,7 +242,10 @@ def recipe_chain(name: str) -> list[str]:
     """Return a recipe's name after those of the runs that it starts from; alone where there is no such recipe any more."""
     file = packaged_recipes().get(name)
     start = None if file is None else read_recipe(file).start_from
-    return [name] if start is None else [*recipe_chain(start.run), name]
+    if start is None:
+        return [name]
+    earlier = [stage for run in start.runs for stage in recipe_chain(run)]
+    return [*dict.fromkeys(earlier), name]
 
 
 if __name__ == "__main__":

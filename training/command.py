@@ -87,7 +87,7 @@ def train_recipe(
     model = recipe.model.build(problem)
     if start is not None:
         taken = start.take_weights(model, run)
-        console.print(f"beginning with {taken:,} weights of {start.run}")
+        console.print(f"beginning with {taken:,} weights of {', '.join(start.runs)}")
     trainer = Trainer(recipe.training, model, problem, run, reporter=Reporter(console), minutes=minutes, clock=clock)
     parameters = sum(weights.numel() for weights in model.parameters())
     console.print(

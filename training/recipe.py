@@ -6,10 +6,7 @@ from typing import Annotated, Any, Self, get_args
 from pydantic import Field, ValidationError, model_validator
 
 from training.config import Config, RecipeError, Task
-from training.models.captioning import CaptioningModelConfig
-from training.models.point_sequence import PointSequenceConfig
-from training.models.pointer import PointerConfig
-from training.models.translation import TranslationModelConfig
+from training.models.ensemble import AnyMember, EnsembleConfig
 from training.problems.captioning import CaptioningConfig
 from training.problems.delaunay import DelaunayConfig
 from training.problems.hull import HullConfig
@@ -20,15 +17,13 @@ from training.start import StartConfig
 from training.trainer import TrainingConfig
 from training.variants import packaged_recipes, read_content
 
-# To add a problem or a model: define its config class beside it (training/config.py says what it must have), and list it here.
+# To add a problem: define its config class beside it (training/config.py says what it must have), and list it here. Models that
+# decode by themselves are listed in training/models/ensemble.py, since they may be members of one.
 AnyProblem = Annotated[
     ReverseConfig | TranslationConfig | CaptioningConfig | HullConfig | DelaunayConfig | TourConfig,
     Field(discriminator="kind"),
 ]
-AnyModel = Annotated[
-    TranslationModelConfig | CaptioningModelConfig | PointerConfig | PointSequenceConfig,
-    Field(discriminator="kind"),
-]
+AnyModel = Annotated[AnyMember | EnsembleConfig, Field(discriminator="kind")]
 
 
 class DataSource(Config):
@@ -96,7 +91,7 @@ class Recipe(Config):
         name: the run's and the bundle's name.
         description: one sentence for people; goes into the manifest.
         seed: of the weights, the order of the data and dropout.
-        start_from: a run whose weights this one begins with; None: fresh ones.
+        start_from: a run whose weights this one begins with, or the runs of an ensemble's members; None: fresh ones.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)
@@ -108,6 +103,15 @@ class Recipe(Config):
     training: TrainingConfig
     export: ExportConfig
     data_sources: tuple[DataSource, ...]
+
+    @model_validator(mode="after")
+    def _something_to_learn(self) -> Self:
+        """Refuse to write random weights."""
+        if self.training.steps == 0 and self.start_from is None:
+            raise ValueError(
+                "training.steps 0 without start_from leaves random weights; allowed: at least 1, or start_from"
+            )
+        return self
 
     @property
     def task(self) -> Task:

@@ -24,6 +24,8 @@ $(RUNS)/translation-en-fr-resampled/averaged.pt: $(RUNS)/translation-en-fr/avera
 $(RUNS)/translation-en-de-distilled/averaged.pt: $(RUNS)/translation-en-de/averaged.pt $(PAIRS)/flickr8k.en-de.judged.tsv.gz
 $(RUNS)/translation-en-de-rewarded/averaged.pt: $(RUNS)/translation-en-de-distilled/averaged.pt
 $(RUNS)/translation-en-de-resampled/averaged.pt: $(RUNS)/translation-en-de-distilled/averaged.pt
+$(RUNS)/translation-en-de-second/averaged.pt: $(RUNS)/translation-en-de-resampled/averaged.pt
+$(RUNS)/translation-en-de-ensemble/averaged.pt: $(RUNS)/translation-en-de-resampled/averaged.pt $(RUNS)/translation-en-de-second/averaged.pt
 $(RUNS)/translation-en-de-consistent/averaged.pt: $(RUNS)/translation-en-de-resampled/averaged.pt
 
 # The run folder may hold an interrupted run, which goes on.

@@ -63,7 +63,7 @@ class TrainingConfig(Config):
     """The `training` section of a recipe: optimisation, validation, and when to stop.
 
     Attributes:
-        steps: most updates of the run.
+        steps: most updates of the run; with 0 the weights that it begins with are validated and written.
         objective: see training/objective.py.
         optimizer: see training/optimizer.py.
         schedule: the learning rate.
@@ -80,7 +80,7 @@ class TrainingConfig(Config):
             and what it forgot lie on that line (Wortsman et al. 2022, arXiv:2109.01903).
     """
 
-    steps: int = Field(ge=1)
+    steps: int = Field(ge=0)
     objective: ObjectiveConfig = CrossEntropyConfig(kind="cross_entropy")
     optimizer: OptimizerKind = "adamw"
     schedule: ScheduleConfig = ScheduleConfig()
@@ -256,7 +256,7 @@ class Trainer:
     def _progress(self) -> float:
         """Return how much of the run's steps, or of its time limit, is used, whichever is more; 0 to 1."""
         by_time = 0.0 if self.limit_s is None else self.position.seconds / self.limit_s
-        return max(self.position.step / self.config.steps, by_time)
+        return max(self.position.step / max(self.config.steps, 1), by_time)
 
     def _autocast(self) -> AbstractContextManager[Any]:
         """Return the context that products run in."""

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from training.models.base import SequenceToSequence
+from training.models.ensemble import ensemble_of
 from training.models.point_sequence import PointSequenceConfig, PointSequenceDecoder, PointSequenceEncoder
 from training.models.pointer import PointerConfig, PointerDecoder, PointerEncoder
 from training.models.recurrent_points import RecurrentPointsConfig
@@ -46,6 +47,11 @@ Every other choice stands with and without every cell, every attention and every
 """
 
 
+ENSEMBLE = "ensemble"
+MEMBERS = ("gru, dot", "lstm, additive")
+"""The architectures of an ensemble's members: one with attention keys and a cell's second state, which the other has not."""
+
+
 def model_config(name: str) -> TranslationModelConfig:
     """Return the section of an architecture, with sizes that are all different."""
     sizes = {"embedding_size": 10, "encoder_size": 12, "hidden_size": 14, "dropout": 0.0}
@@ -53,7 +59,9 @@ def model_config(name: str) -> TranslationModelConfig:
 
 
 def untrained_model(name: str) -> SequenceToSequence:
-    """Make an architecture with random weights."""
+    """Make an architecture, or ENSEMBLE, with random weights."""
+    if name == ENSEMBLE:
+        return ensemble_of([untrained_model(member) for member in MEMBERS]).eval()
     torch.manual_seed(7)
     config = model_config(name)
     return _sharpened(SequenceToSequence(TranslationEncoder(config, SOURCES), TranslationDecoder(config, TARGETS)))

@@ -21,7 +21,15 @@ from serving.decoding.step import Encoded, IntArray, StepInputs, StepOutputs, Te
 from serving.manifest import TaskName
 from serving.running import Admission, RunningBatch
 from serving.session import OnnxModel, SessionConfig
-from tests.fakes.architectures import ARCHITECTURES, POINTERS, SOURCES, TARGETS, untrained_model, untrained_pointer
+from tests.fakes.architectures import (
+    ARCHITECTURES,
+    ENSEMBLE,
+    POINTERS,
+    SOURCES,
+    TARGETS,
+    untrained_model,
+    untrained_pointer,
+)
 from tests.fakes.bundles import write_bundle
 from training.vocabulary import BOS, EOS, FIRST_POSITION, PAD
 
@@ -92,7 +100,7 @@ def trace(blank_bundles: dict[TaskName, Bundle], tmp_path_factory: pytest.TempPa
     return traced
 
 
-@pytest.fixture(scope="module", params=[*ARCHITECTURES, *POINTERS])
+@pytest.fixture(scope="module", params=[*ARCHITECTURES, ENSEMBLE, *POINTERS])
 def pair(request: pytest.FixtureRequest, trace: Callable[[str], Pair]) -> Pair:
     """Each architecture in turn."""
     return trace(request.param)

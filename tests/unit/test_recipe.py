@@ -37,7 +37,12 @@ def test_every_packaged_recipe_is_right_and_named_as_its_file(name: str) -> None
     [
         ("training.stepz", 5, ["training.stepz: unknown key, given 5", "steps", "validate_every"]),
         ("problem.lettters", "ab", ["problem.reverse.lettters: unknown key", "letters, max_length"]),
-        ("training.steps", -3, ["training.steps: given -3", "greater than or equal to 1"]),
+        ("training.steps", -3, ["training.steps: given -3", "greater than or equal to 0"]),
+        (
+            "training.steps",
+            0,
+            ["training.steps 0 without start_from leaves random weights; allowed: at least 1, or start_from"],
+        ),
         ("training.steps", "many", ["training.steps: given 'many'", "valid integer"]),
         ("model.cell", "qrnn", ["model.translation.cell: given 'qrnn'", "'gru_reset_after' or 'lstm'"]),
         ("problem.kind", "revers", ["problem: given", "'revers'", "'reverse', 'translation'"]),
@@ -74,7 +79,7 @@ def test_a_model_refuses_a_problem_of_another_kind(tmp_path: Path) -> None:
 
 def test_all_faults_are_said_at_once(tmp_path: Path) -> None:
     with pytest.raises(RecipeError) as error:
-        read_recipe(reverse_with(tmp_path, {"training.steps": 0, "model.dropout": 1.0}))
+        read_recipe(reverse_with(tmp_path, {"training.steps": -1, "model.dropout": 1.0}))
     assert "training.steps" in str(error.value)
     assert "model.translation.dropout" in str(error.value)
 
