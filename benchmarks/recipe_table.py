@@ -131,13 +131,23 @@ GROUPS: Final[Mapping[str, Group]] = {
         {5: Files(instances="pointer/convex_hull_5_test.txt.gz")},
     ),
     "tour": Group(
-        (Choice("ptr-net-tour-5", 5, "2.12 (2.12)"), Choice("ptr-net-tour-10", 10, "2.88 (2.87)")),
+        (
+            Choice("ptr-net-tour-5", 5, "2.12 (2.12)"),
+            Choice("set-pointer-tour-5", 5),
+            Choice("ptr-net-tour-10", 10, "2.88 (2.87)"),
+            Choice("set-pointer-tour-10", 10),
+        ),
         ("mean_length", "given_mean_length", "gap"),
         {5: Files(instances="pointer/tsp5_test.txt.gz"), 10: Files(instances="pointer/tsp_10_test_exact.txt.gz")},
         Kind.TOUR,
     ),
     "delaunay": Group(
-        (Choice("ptr-net-delaunay-5", 5, "80.7 / - / 93.0"), Choice("ptr-net-delaunay-10", 10, "22.6 / - / 81.3")),
+        (
+            Choice("ptr-net-delaunay-5", 5, "80.7 / - / 93.0"),
+            Choice("set-pointer-delaunay-5", 5),
+            Choice("ptr-net-delaunay-10", 10, "22.6 / - / 81.3"),
+            Choice("set-pointer-delaunay-10", 10),
+        ),
         ("exact", "valid", "triangle_coverage"),
         made=Kind.DELAUNAY,
     ),
