@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from serving.claim import Claim, Priority
-from serving.tally import Tally
+from serving.client_counts import ClientCounts
 
 WEIGHTS: Final[Mapping[Priority, float]] = {Priority.HIGH: 64.0, Priority.NORMAL: 8.0, Priority.LOW: 1.0}
 """How classes share the rows while all of them wait."""
@@ -97,7 +97,7 @@ class FairQueue(Mapping[int, Claim]):
     def __init__(self) -> None:
         self._claims: dict[int, Claim] = {}
         self._classes = {priority: _Class() for priority in sorted(Priority, reverse=True)}
-        self._tally = Tally()
+        self._waiting = ClientCounts()
         self._start = 0.0  # of the class that was served last
         self._head: int | None = None
 
@@ -112,7 +112,7 @@ class FairQueue(Mapping[int, Claim]):
 
     def waiting_of(self, client: str) -> int:
         """Return how many requests of a client wait."""
-        return self._tally[client]
+        return self._waiting[client]
 
     def add(self, request: int, claim: Claim) -> None:
         """Let a request wait; numbers must grow in order of arrival."""
@@ -121,7 +121,7 @@ class FairQueue(Mapping[int, Claim]):
             of_class.start = max(of_class.start, self._start) + LATER / WEIGHTS[claim.priority]
         of_class.add(request, claim)
         self._claims[request] = claim
-        self._tally.add(claim.client)
+        self._waiting.add(claim.client)
 
     def head(self) -> int:
         """Return who is next, of at least one; it stays so until it leaves."""
@@ -151,8 +151,8 @@ class FairQueue(Mapping[int, Claim]):
         leaves them no fewer than `client` will have then. The head never has to go.
         """
         own = self._newest(client, below=priority)
-        heaviest = self._tally.heaviest
-        if own is not None or heaviest is None or self._tally[heaviest] < self._tally[client] + 2:
+        heaviest = self._waiting.heaviest
+        if own is not None or heaviest is None or self._waiting[heaviest] < self._waiting[client] + 2:
             return own
         return self._newest(heaviest)
 
@@ -170,7 +170,7 @@ class FairQueue(Mapping[int, Claim]):
     def _take_out(self, request: int, *, served: bool) -> Claim:
         claim = self._claims.pop(request)
         self._classes[claim.priority].remove(request, claim, served=served)
-        self._tally.remove(claim.client)
+        self._waiting.remove(claim.client)
         if request == self._head:
             self._head = None
         return claim

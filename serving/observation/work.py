@@ -5,7 +5,7 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
-from serving.observation.tally import Tally
+from serving.observation.bucket_counts import BucketCounts
 from serving.observer import Outcome
 
 ENSEMBLE: Final = "ensemble"
@@ -30,10 +30,10 @@ class _Lane:
         self.real = work.positions.labels(model, "real")
         self.padding = work.positions.labels(model, "padding")
         self.turn_s = work.turn_s.labels(model)
-        self.step_s = Tally(STEP_S, work.step_s.labels(model))
-        self.search_s = Tally(STEP_S, work.search_s.labels(model))
-        self.rows = Tally(COUNTS, work.rows.labels(model))
-        self.sources = Tally(COUNTS, work.sources.labels(model))
+        self.step_s = BucketCounts(STEP_S, work.step_s.labels(model))
+        self.search_s = BucketCounts(STEP_S, work.search_s.labels(model))
+        self.rows = BucketCounts(COUNTS, work.rows.labels(model))
+        self.sources = BucketCounts(COUNTS, work.sources.labels(model))
         self.turned_s = 0.0
         self.lock = Lock()  # of the five above
         self.queue_s = work.queue_s.labels(model)
@@ -41,8 +41,8 @@ class _Lane:
     def flush(self) -> None:
         """Hand over what the steps added up."""
         with self.lock:
-            for tally in (self.step_s, self.search_s, self.rows, self.sources):
-                tally.flush()
+            for counts in (self.step_s, self.search_s, self.rows, self.sources):
+                counts.flush()
             self.turn_s.inc(self.turned_s)
             self.turned_s = 0.0
 

@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from serving.claim import Claim, Priority
+from serving.client_counts import ClientCounts
 from serving.errors import InvalidRequest, Overloaded
 from serving.fair_queue import LATER, WEIGHTS, FairQueue
 from serving.scheduler import Limits, Scheduler
-from serving.tally import Tally
 
 small = st.integers(1, 6)
 clients = st.sampled_from("abcd")
@@ -204,20 +204,20 @@ def test_a_heavy_client_holds_a_light_one_up_by_a_round_alone(backlog):
 
 
 @given(st.lists(st.tuples(st.booleans(), clients), max_size=80))
-def test_a_tally_counts_and_knows_the_heaviest(moves):
-    tally, expected = Tally(), Counter()
+def test_clients_are_counted_and_the_heaviest_known(moves):
+    counts, expected = ClientCounts(), Counter()
     for add, client in moves:
         if add:
-            tally.add(client)
+            counts.add(client)
             expected[client] += 1
         elif expected[client]:
-            tally.remove(client)
+            counts.remove(client)
             expected[client] -= 1
-        assert [tally[name] for name in "abcd"] == [expected[name] for name in "abcd"]
+        assert [counts[name] for name in "abcd"] == [expected[name] for name in "abcd"]
         if expected.total():
-            assert expected[tally.heaviest] == max(expected.values())
+            assert expected[counts.heaviest] == max(expected.values())
         else:
-            assert tally.heaviest is None
+            assert counts.heaviest is None
 
 
 @given(st.lists(st.tuples(st.sampled_from("aws"), clients, priorities, st.integers(1, 9)), max_size=200))

@@ -3,7 +3,7 @@
 from collections import defaultdict
 
 
-class Tally:
+class ClientCounts:
     """Counts by client; clients with none are forgotten."""
 
     def __init__(self) -> None:

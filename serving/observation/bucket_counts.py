@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from prometheus_client import Histogram
 
 
-class Tally:
+class BucketCounts:
     """Counts by bucket, and a sum. Not safe between threads: its owner has a lock."""
 
     def __init__(self, bounds: Sequence[float], into: Histogram) -> None:
