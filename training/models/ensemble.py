@@ -6,6 +6,7 @@
 vocabulary once.
 """
 
+import functools
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
@@ -110,5 +111,6 @@ def _own(i: int, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(f"{i}."): tensor for name, tensor in tensors.items() if name.startswith(f"{i}.")}
 
 
-def _mean(tensors: list[Tensor]) -> Tensor:
-    return torch.stack(tensors).mean(0)
+def _mean(tensors: Sequence[Tensor]) -> Tensor:
+    """Return the mean without a copy of all of them side by side."""
+    return functools.reduce(torch.add, tensors) / len(tensors)
