@@ -29,12 +29,13 @@ own pool grows and shrinks as it likes."""
 
 @dataclass
 class Seen:
-    """What came of the calls."""
+    """What came of the calls: how they ended, which failed that nobody gave up, and which answers were others than before."""
 
     ended: Counter[str] = field(default_factory=Counter)
     cancelled: int = 0
     connections: int = 0
-    wrong: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+    changed: list[str] = field(default_factory=list)
 
 
 async def cancelling(server: WatchedProcess, *, connections: int, seconds: float, seed: int = 0) -> Outcome:
@@ -54,7 +55,7 @@ async def cancelling(server: WatchedProcess, *, connections: int, seconds: float
     before = server.look_settled(_is_idle)
     await _wave(server, expected, chances, seconds, seen)
     after = server.look_when(lambda look: _is_idle(look) and _no_more(before, look))
-    wrong = [*seen.wrong[:5], *_leaks(before, after)]
+    wrong = [*seen.failed[:5], *seen.changed[:5], *_leaks(before, after)]
     later = expected.changes(await Expected.of(server.address, expected.sounds))
     wrong += [f"afterwards {rpc} is answered differently" for rpc in later]
     tracebacks += server.tracebacks()
@@ -69,7 +70,8 @@ async def cancelling(server: WatchedProcess, *, connections: int, seconds: float
         (
             f"{sum(seen.ended.values()) + seen.cancelled:,} calls on {seen.connections:,} connections: {seen.cancelled:,} "
             f"cancelled, {', '.join(f'{name} {number:,}' for name, number in seen.ended.most_common())}",
-            f"answers that changed: {len(seen.wrong)} on the way, {len(later)} after",
+            f"calls that failed although nobody gave them up: {len(seen.failed)}",
+            f"answers that changed: {len(seen.changed)} on the way, {len(later)} after",
             f"the engine withdrew {counters['cancelled']:,} requests and evicted {counters['evicted_rows']:,} rows",
             *(f"{name} {old:,} before, {new:,} after" for name, old, new in _held(before, after)),
             f"memory {before.mebibytes:.0f} MiB before, {after.mebibytes:.0f} MiB after",
@@ -104,9 +106,9 @@ async def _wave(
                     if ended.code is StatusCode.RESOURCE_EXHAUSTED:
                         continue  # a full queue is the only other way for a call to end
                     if ended.code is not StatusCode.OK:
-                        seen.wrong.append(f"{sound.rpc} ended with {ended.code.name}: {ended.details}")
+                        seen.failed.append(f"{sound.rpc} ended with {ended.code.name}: {ended.details}")
                     elif fault := expected.fault(sound, ended):
-                        seen.wrong.append(fault)
+                        seen.changed.append(fault)
 
     await asyncio.gather(*(connect(chance, cancels=place % 2 == 1) for place, chance in enumerate(chances)))
 
