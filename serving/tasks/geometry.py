@@ -26,6 +26,8 @@ CIRCLE_ROUNDING = (10 + 96 * UNIT) * UNIT
 """The same of an in-circle determinant, as a share of its permanent (Shewchuk 1997, incircle)."""
 UNDERFLOW = 1e-290
 """Below this, products of scaled coordinates may have lost digits at the lower end of float64: their sign is doubtful too."""
+DOUBT = 8 * ROUNDING + UNDERFLOW
+"""An orientation determinant of scaled points is off by at most this, for neither of its two products is larger than 4."""
 LINE_TOLERANCE = 1e-9
 """Points are on one line when none is farther from it than this share of their extent; the models see float32 anyway."""
 
@@ -37,8 +39,8 @@ def all_equal(points: Points) -> bool:
 
 def first_index(points: Points) -> Places:
     """Return for each point the lowest index of a point equal to it."""
-    _, first, inverse = np.unique(points + 0.0, axis=0, return_index=True, return_inverse=True)  # -0.0 + 0.0 is 0.0
-    return np.asarray(first[inverse.ravel()], dtype=np.int64)
+    first: dict[tuple[float, float], int] = {}
+    return np.array([first.setdefault((x, y), index) for index, (x, y) in enumerate(points.tolist())], np.int64)
 
 
 def repeats(points: Points) -> Places:
@@ -50,7 +52,8 @@ def on_one_line(points: Points) -> bool:
     """Say whether all points lie on one line, within `LINE_TOLERANCE` of their extent; true of equal points and of two."""
     if all_equal(points):
         return True
-    offsets = _scaled(points) - _scaled(points)[0]
+    scaled = _scaled(points)
+    offsets = scaled - scaled[0]
     far = offsets[np.argmax(np.hypot(offsets[:, 0], offsets[:, 1]))]
     extent = np.hypot(far[0], far[1])
     distances = np.abs(offsets[:, 0] * far[1] - offsets[:, 1] * far[0]) / extent
@@ -91,8 +94,8 @@ def is_convex_polygon(points: Points, corners: Indices) -> bool:
 def polygon_area(points: Points, corners: Indices) -> float:
     """Return the area of a simple polygon by the shoelace formula, in the points' units squared."""
     polygon = points[list(corners)] - points[corners[0]]
-    x, y = polygon[:, 0], polygon[:, 1]
-    return float(abs(np.sum(x * np.roll(y, -1) - np.roll(x, -1) * y)) / 2)
+    following = np.concatenate((polygon[1:], polygon[:1]))
+    return float(abs(np.sum(polygon[:, 0] * following[:, 1] - following[:, 0] * polygon[:, 1])) / 2)
 
 
 def is_permutation(order: Indices, count: int) -> bool:
@@ -261,9 +264,16 @@ def _both_chains(points: Points, least_turn: int) -> list[int]:
 
 def _chain(exact: ExactPoints, order: list[int], least_turn: int) -> list[int]:
     """Return the right-hand side of the hull along `order`, both ends included."""
+    place: list[list[float]] = exact.scaled.tolist()
     chain: list[int] = []
     for index in order:
-        while len(chain) > 1 and exact.turn(chain[-2], chain[-1], index) < least_turn:
+        x, y = place[index]
+        while len(chain) > 1:
+            (ax, ay), (bx, by) = place[chain[-2]], place[chain[-1]]
+            # As `turn` begins, whose call costs as much again.
+            determinant = (ax - x) * (by - y) - (ay - y) * (bx - x)
+            if determinant > DOUBT or (determinant >= -DOUBT and exact.turn(chain[-2], chain[-1], index) >= least_turn):
+                break
             chain.pop()
         chain.append(index)
     return chain

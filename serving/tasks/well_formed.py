@@ -8,84 +8,135 @@ to instead of worked out anew.
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from serving.decoding.constraints import Chosen, Joinable
 from serving.decoding.options import SpecialTokens
 from serving.decoding.step import IntArray
-from serving.tasks.geometry import ROUNDING, UNDERFLOW, ExactPoints, Points, first_index, hull_boundary
+from serving.tasks.geometry import DOUBT, ExactPoints, Points, first_index, hull_boundary
 
 MOST_POINTS: Final = 200
 """Most points whose triangles are looked through beforehand, which takes O(P^3): 5 ms for 50, 0.3 s for 200."""
+START: Final = np.array([0, 1, 1])
+END: Final = np.array([2, 2, 3])
+"""The lines that a further corner must lie left of, among these corners: the last but one, the first, the last, the second."""
 
 Bits = NDArray[np.uint64]
 """(..., W): a set of points, the first 64 in the first word."""
 
 
-class ConvexRule:
+class ConvexRule(Joinable):
     """A hull is a strictly convex polygon, counter-clockwise: from the third corner on, what there is so far always is one.
 
     Let c0 .. ck be convex. A point v keeps it so just when it lies left of the last edge, so that ck is turned left at; right of
     the closing edge from ck to c0, so that v is; and left of the first edge, so that c0 is. Then the polygon can end at any time.
     Before the third corner there must be a point left of the first edge: only backwards along the hull there is none.
+
+    Attributes:
+        exact: the points as they go round counter-clockwise: where a mirrored model sees them, mirrored.
+        distinct: (P,) bool, whether no earlier point equals it.
+        first_position: the token of point 0.
+        special: the special ids.
     """
 
     def __init__(self, points: Points, first_position: int, special: SpecialTokens, *, mirrored: bool = False) -> None:
         """Prepare for points (P, 2), which a mirrored model sees the other way round."""
-        self._exact = ExactPoints(points)
-        self._sign = -1 if mirrored else 1
-        self._special = special
-        self._tokens = np.arange(len(points)) + first_position
-        self._first_position = first_position
-        self._repeats = first_index(points) != np.arange(len(points))
+        self.exact = ExactPoints(points * (-1.0, 1.0) if mirrored else points)
+        self.distinct = first_index(points) == np.arange(len(points))
+        self.first_position = first_position
+        self.special = special
 
     def banned(self, tokens: IntArray) -> IntArray:
-        """Ban what would not leave a convex polygon, and `eos` before the third corner; (rows, P) or (rows, P + 1)."""
-        corners = tokens - self._first_position
-        rows, length = corners.shape
-        allowed = np.tile(~self._repeats, (rows, 1))
-        np.put_along_axis(allowed, corners, values=False, axis=1)
-        if length == 1:
-            for row, corner in enumerate(corners[:, 0].tolist()):
-                allowed[row, self._backwards.get(corner, ())] = False
-        elif length == 2:
-            self._keep_left(allowed, corners[:, None, :])
-        elif length > 2:
-            first, second, last = corners[:, 0], corners[:, 1], corners[:, -1]
-            lines = np.stack((corners[:, -2], last, first, last, first, second), axis=1)
-            self._keep_left(allowed, lines.reshape(rows, 3, 2))
-        banned = np.where(allowed, self._special.pad, self._tokens)
-        return banned if length > 2 else np.append(banned, np.full((rows, 1), self._special.eos), axis=1)
+        """Ban what would not leave a convex polygon, and `eos` before the third corner; (rows, P + 1)."""
+        rows, length = tokens.shape
+        return ConvexRules([self]).banned(Chosen(tokens, np.full(rows, length), np.zeros(rows, np.int64)))
+
+    @classmethod
+    def joint(cls, constraints: Sequence[Self]) -> "ConvexRules":
+        """Return the rules of several requests as one."""
+        return ConvexRules(constraints)
 
     @cached_property
-    def _backwards(self) -> dict[int, list[int]]:
+    def backwards(self) -> dict[int, list[int]]:
         """Return the points that follow each on the hull, clockwise along one side of it."""
-        around = hull_boundary(self._exact.points)[:: self._sign]
+        around = hull_boundary(self.exact.points)
         behind: dict[int, list[int]] = {}
         for place, point in enumerate(around):
             line = [around[place - 1]]
-            while len(line) < len(around) - 1 and self._exact.turn(point, line[0], around[place - len(line) - 1]) == 0:
+            while len(line) < len(around) - 1 and self.exact.turn(point, line[0], around[place - len(line) - 1]) == 0:
                 line.append(around[place - len(line) - 1])
             behind[point] = line
         return behind
 
-    def _keep_left(self, allowed: NDArray[np.bool_], lines: IntArray) -> None:
-        """Take out of `allowed` (rows, P) what is not left of all of its row's lines (rows, n, 2), from one point to another."""
-        place = self._exact.scaled
-        start, end = place[lines[..., 0], None], place[lines[..., 1], None]  # (rows, n, 1, 2)
-        across = (start[..., 0] - place[:, 0]) * (end[..., 1] - place[:, 1])
-        along = (start[..., 1] - place[:, 1]) * (end[..., 0] - place[:, 0])
-        turns = self._sign * (across - along)  # (rows, n, P)
-        doubt = ROUNDING * (np.abs(across) + np.abs(along)) + UNDERFLOW
-        allowed &= (turns >= -doubt).all(axis=1)
-        doubtful = (turns <= doubt) & allowed[:, None]
+
+class ConvexRules:
+    """The convex rules of several requests: one look at all of their points for all of their rows."""
+
+    def __init__(self, rules: Sequence[ConvexRule]) -> None:
+        """Lay out the points of N requests side by side, as wide as the most of them, P."""
+        self._rules = rules
+        self._special = rules[0].special
+        self._first_position = rules[0].first_position
+        counts = np.array([len(rule.distinct) for rule in rules])
+        place = np.arange(counts.max())
+        real = place < counts[:, None]
+        padded = np.minimum(place, counts[:, None] - 1)  # the last point again and again
+        at = (counts.cumsum() - counts)[:, None] + padded
+        points = np.concatenate([rule.exact.scaled for rule in rules])
+        self._x, self._y = points[:, 0].take(at), points[:, 1].take(at)  # (N, P), and so are these:
+        self._distinct = np.concatenate([rule.distinct for rule in rules]).take(at) & real
+        self._tokens = np.where(real, place + self._first_position, self._special.pad)
+
+    def banned(self, chosen: Chosen) -> IntArray:
+        """Ban what would not leave a convex polygon, and `eos` before the third corner; (rows, P + 1)."""
+        allowed = self._distinct.take(chosen.owner, axis=0)  # (rows, P)
+        begun = chosen.length > 1
+        if begun.all():
+            allowed &= self._convex(chosen)
+        else:
+            if begun.any():
+                allowed[begun] &= self._convex(Chosen(*(part[begun] for part in chosen)))
+            for row in np.flatnonzero(chosen.length == 1).tolist():
+                corner = int(chosen.tokens[row, -1]) - self._first_position
+                allowed[row, corner] = False
+                allowed[row, self._rules[chosen.owner[row]].backwards.get(corner, ())] = False
+        banned = np.full((len(allowed), allowed.shape[1] + 1), self._special.pad)
+        np.copyto(banned[:, :-1], self._tokens.take(chosen.owner, axis=0), where=~allowed)
+        banned[chosen.length < 3, -1] = self._special.eos
+        return banned
+
+    def _convex(self, chosen: Chosen) -> NDArray[np.bool_]:
+        """Return which points (rows, P) keep the corners of rows convex that have two or more; of padding it says anything."""
+        owner, (rows, width) = chosen.owner, chosen.tokens.shape
+        row = np.arange(rows)[:, None]
+        columns = np.full((rows, 4), (width - 2, width, width - 1, width + 1))
+        columns[:, 1::2] -= chosen.length[:, None]
+        corners = chosen.tokens[row, columns] - self._first_position
+        at = corners + owner[:, None] * self._x.shape[1]
+        corner_x, corner_y = self._x.take(at), self._y.take(at)
+        start_x, start_y = corner_x[:, START, None], corner_y[:, START, None]  # (rows, 3, 1)
+        towards_x, towards_y = corner_x[:, END, None] - start_x, corner_y[:, END, None] - start_y
+        across = towards_x * (self._y.take(owner, axis=0)[:, None] - start_y)  # (rows, 3, P)
+        across -= towards_y * (self._x.take(owner, axis=0)[:, None] - start_x)
+        least = across.min(axis=1)  # (rows, P), of the three turns
+        left: NDArray[np.bool_] = least > DOUBT
+        doubtful = ~left & (least >= -DOUBT)
+        doubtful[row, corners] = False  # these are on one of the lines, and so not left of it
         if doubtful.any():
-            for row, line, point in np.argwhere(doubtful).tolist():
-                start_point, end_point = lines[row, line].tolist()
-                if self._sign * self._exact.turn(start_point, end_point, point) <= 0:
-                    allowed[row, point] = False
+            self._decide(left, doubtful, owner, corners)
+        return left
+
+    def _decide(self, left: NDArray[np.bool_], doubtful: NDArray[np.bool_], owner: IntArray, corners: IntArray) -> None:
+        """Find out of doubtful points (rows, P) whether they are left of all lines between their row's corners (rows, 4)."""
+        row, point = np.nonzero(doubtful & self._distinct.take(owner, axis=0))
+        for rule in set(owner[row].tolist()):
+            own = np.flatnonzero(owner[row] == rule)
+            start, end = corners[row[own][:, None], START], corners[row[own][:, None], END]  # (doubtful, 3)
+            turns = self._rules[rule].exact.turns(start, end, point[own, None])
+            left[row[own], point[own]] = (turns > 0).all(axis=1)
 
 
 class _Left(NamedTuple):
