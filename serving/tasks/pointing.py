@@ -56,9 +56,14 @@ class Pointing(Task, Generic[Named]):
 
     Attributes:
         scored_rule: what `scorable` of a source asks of an answer, for people.
+        prepared_here: up to how many points, those of every symmetry counted, preparing them takes less time than handing them to
+            another thread.
+        judged_here: up to how many points, counted once for every answer, judging the answers does.
     """
 
     scored_rule: ClassVar[str]
+    prepared_here: ClassVar[int] = 0
+    judged_here: ClassVar[int] = 0
 
     def __init__(self, bundle: Bundle) -> None:
         """Read the ids of points and special tokens from the manifest."""
@@ -208,6 +213,8 @@ class ConvexHull(Pointing[int]):
 
     rule = "corners of a convex polygon, counter-clockwise, of equal points the first"
     scored_rule = "at least three points, none twice, of equal points the first"
+    prepared_here = 128
+    judged_here = 128
 
     def _rule(
         self,
@@ -215,7 +222,9 @@ class ConvexHull(Pointing[int]):
         symmetry: int,
         scorable: Constraint,  # noqa: ARG002
     ) -> Constraint:
-        return ConvexRule(points, self.first_position, self.special, mirrored=mirrors(symmetry))
+        rule = ConvexRule(points, self.first_position, self.special, mirrored=mirrors(symmetry))
+        rule.prepare()  # here, not in the engine's turn
+        return rule
 
     def answer(self, hypothesis: Hypothesis, source: PointSource) -> list[int]:
         """Return the corners, turned round where the model saw the points mirrored."""
@@ -269,6 +278,7 @@ class Tour(Pointing[int]):
 
     rule = "every point once"
     scored_rule = rule
+    prepared_here = 512
 
     def check_position(self, points: NDArray[np.float64]) -> None:
         """Refuse points that are all equal: their tour has no length. Points on one line have one."""

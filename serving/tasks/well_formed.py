@@ -59,6 +59,10 @@ class ConvexRule(Joinable):
         """Return the rules of several requests as one."""
         return ConvexRules(constraints)
 
+    def prepare(self) -> None:
+        """Find the hull, which else the second step does."""
+        assert self.backwards
+
     @cached_property
     def backwards(self) -> dict[int, list[int]]:
         """Return the points that follow each on the hull, clockwise along one side of it."""
