@@ -62,9 +62,9 @@ class Searched(Generic[AnyPointing]):
     deadline_reached: bool
 
     @property
-    def points(self) -> geometry.Points:
-        """Return the points as the request has them, (P, 2)."""
-        return self.found[0][0].points
+    def points(self) -> geometry.ExactPoints:
+        """Return the points as the request has them."""
+        return self.found[0][0].exact
 
     def outcome(self, repaired: Repaired | None) -> pointing_pb2.RepairOutcome:
         """Say what was done to an answer."""
@@ -230,7 +230,7 @@ def _triangulations(searched: Searched[Delaunay]) -> list[pointing_pb2.DelaunayT
 
 
 def _tours(searched: Searched[Tour]) -> list[pointing_pb2.TourHypothesis]:
-    judge = TourJudge(searched.points)
+    judge = TourJudge(searched.points.points)
     hypotheses = []
     for found in searched.task.best(searched.found, searched.requested):
         judged = judge.judge(found.answer, searched.repair)

@@ -43,17 +43,17 @@ def first_index(points: Points) -> Places:
     return np.array([first.setdefault((x, y), index) for index, (x, y) in enumerate(points.tolist())], np.int64)
 
 
-def repeats(points: Points) -> Places:
+def repeats(points: "Points | ExactPoints") -> Places:
     """Return the indices, ascending, of the points (P, 2) that equal an earlier one."""
-    return np.flatnonzero(first_index(points) != np.arange(len(points)))
+    return np.flatnonzero(exactly(points).first != np.arange(len(points)))
 
 
-def on_one_line(points: Points) -> bool:
+def on_one_line(points: "Points | ExactPoints") -> bool:
     """Say whether all points lie on one line, within `LINE_TOLERANCE` of their extent; true of equal points and of two."""
-    if all_equal(points):
+    exact = exactly(points)
+    if all_equal(exact.points):
         return True
-    scaled = _scaled(points)
-    offsets = scaled - scaled[0]
+    offsets = exact.scaled - exact.scaled[0]
     far = offsets[np.argmax(np.hypot(offsets[:, 0], offsets[:, 1]))]
     extent = np.hypot(far[0], far[1])
     distances = np.abs(offsets[:, 0] * far[1] - offsets[:, 1] * far[0]) / extent
@@ -115,7 +115,7 @@ def convex_hull(points: Points) -> list[int]:
 
     Andrew's monotone chain (1979), O(n log n). Of equal points the first index stands for all.
     """
-    return _both_chains(points, least_turn=1)
+    return ExactPoints(points).hull
 
 
 def hull_boundary(points: Points) -> list[int]:
@@ -124,11 +124,13 @@ def hull_boundary(points: Points) -> list[int]:
     Args:
         points: (P, 2), not all on one line.
     """
-    return _both_chains(points, least_turn=0)
+    return ExactPoints(points).boundary
 
 
 class ExactPoints:
     """Points whose turns and circles are decided exactly: in float64, and in integers where a rounding error could decide.
+
+    What is found out of them is kept, for whoever asks next.
 
     Attributes:
         points: (P, 2), as they were given.
@@ -139,6 +141,26 @@ class ExactPoints:
         self.points = points
         self.scaled = _scaled(points)
         self._floats: list[list[float]] = self.scaled.tolist()
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+    @cached_property
+    def first(self) -> Places:
+        """Return what `first_index` does."""
+        return first_index(self.points)
+
+    @cached_property
+    def boundary(self) -> list[int]:
+        """Return what `hull_boundary` does."""
+        return _both_chains(self, least_turn=0)
+
+    @cached_property
+    def hull(self) -> list[int]:
+        """Return what `convex_hull` does."""
+        around, count = self.boundary, len(self.boundary)
+        corners = [b for i, b in enumerate(around) if self.turn(around[i - 1], b, around[(i + 1) % count]) > 0]
+        return corners or _both_chains(self, least_turn=1)  # on one line nothing turns
 
     def turn(self, a: int, b: int, c: int) -> int:
         """Say on which side of the line from point a to point b point c lies: 1 left, -1 right, 0 on it."""
@@ -217,6 +239,11 @@ class ExactPoints:
         return decided
 
 
+def exactly(points: Points | ExactPoints) -> ExactPoints:
+    """Return points, of which something may be known already, as those whose turns are exact."""
+    return points if isinstance(points, ExactPoints) else ExactPoints(points)
+
+
 def _scaled(points: Points) -> Points:
     """Scale by the power of two that brings the largest coordinate into [0.5, 1); exact but for far smaller coordinates."""
     _, exponent = np.frexp(np.abs(points).max(initial=0.0))
@@ -252,11 +279,10 @@ def _any_meet(polygon: ExactPoints) -> bool:
     return bool((j_around_i & i_around_j).any())
 
 
-def _both_chains(points: Points, least_turn: int) -> list[int]:
+def _both_chains(exact: ExactPoints, least_turn: int) -> list[int]:
     """Return the hull, a point staying on it where the chain turns by `least_turn` or more there: 1 left, 0 straight on."""
-    exact = ExactPoints(points)
-    first_at = first_index(points)
-    order = [int(index) for index in np.lexsort((points[:, 1], points[:, 0])) if first_at[index] == index]
+    points, first_at = exact.points, exact.first.tolist()
+    order = [index for index in np.lexsort((points[:, 1], points[:, 0])).tolist() if first_at[index] == index]
     if len(order) < 3:
         return order
     return _chain(exact, order, least_turn)[:-1] + _chain(exact, order[::-1], least_turn)[:-1]

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from serving.decoding.constraints import Chosen, Joinable
 from serving.decoding.options import SpecialTokens
 from serving.decoding.step import IntArray
-from serving.tasks.geometry import DOUBT, ExactPoints, Points, first_index, hull_boundary
+from serving.tasks.geometry import DOUBT, ExactPoints, Points, exactly
 
 MOST_POINTS: Final = 200
 """Most points whose triangles are looked through beforehand, which takes O(P^3): 5 ms for 50, 0.3 s for 200."""
@@ -42,10 +42,13 @@ class ConvexRule(Joinable):
         special: the special ids.
     """
 
-    def __init__(self, points: Points, first_position: int, special: SpecialTokens, *, mirrored: bool = False) -> None:
+    def __init__(
+        self, points: Points | ExactPoints, first_position: int, special: SpecialTokens, *, mirrored: bool = False
+    ) -> None:
         """Prepare for points (P, 2), which a mirrored model sees the other way round."""
-        self.exact = ExactPoints(points * (-1.0, 1.0) if mirrored else points)
-        self.distinct = first_index(points) == np.arange(len(points))
+        exact = exactly(points)
+        self.exact = ExactPoints(exact.points * (-1.0, 1.0)) if mirrored else exact
+        self.distinct = exact.first == np.arange(len(exact))
         self.first_position = first_position
         self.special = special
 
@@ -66,7 +69,7 @@ class ConvexRule(Joinable):
     @cached_property
     def backwards(self) -> dict[int, list[int]]:
         """Return the points that follow each on the hull, clockwise along one side of it."""
-        around = hull_boundary(self.exact.points)
+        around = self.exact.boundary
         behind: dict[int, list[int]] = {}
         for place, point in enumerate(around):
             line = [around[place - 1]]
@@ -169,13 +172,13 @@ class TriangulationRule:
     Nothing here changes when the points are mirrored, so one rule serves all symmetries.
     """
 
-    def __init__(self, points: Points, first_position: int, special: SpecialTokens) -> None:
+    def __init__(self, points: Points | ExactPoints, first_position: int, special: SpecialTokens) -> None:
         """Prepare for points (P, 2), not all on one line."""
-        self._exact = ExactPoints(points)
+        self._exact = exactly(points)
         self._special = special
         self._first_position = first_position
-        self._distinct = first_index(points) == np.arange(len(points))
-        self._tokens = np.arange(len(points)) + first_position
+        self._distinct = self._exact.first == np.arange(len(self._exact))
+        self._tokens = np.arange(len(self._exact)) + first_position
         self._all_but = [~np.uint64(1 << bit) for bit in range(64)]
         self._crossing: dict[tuple[int, int], Bits] = {}
         self._left: dict[bytes, _Left] = {}
@@ -264,7 +267,7 @@ class TriangulationRule:
 
     @cached_property
     def _triangle_count(self) -> int:
-        return 2 * int(self._distinct.sum()) - 2 - len(hull_boundary(self._exact.points))
+        return 2 * int(self._distinct.sum()) - 2 - len(self._exact.boundary)
 
     @cached_property
     def _turns(self) -> NDArray[np.int8]:

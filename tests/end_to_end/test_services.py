@@ -101,11 +101,11 @@ def test_what_takes_longer_to_check_than_to_hand_over_is_checked_beside_the_even
 ):
     loops = []
 
-    def compute(points):
+    def compute(points, corners):
         loops.append(asyncio._get_running_loop())
-        return [0, 1, 2, 3]
+        return 4.0
 
-    monkeypatch.setattr("serving.tasks.verification.convex_hull", compute)
+    monkeypatch.setattr("serving.tasks.verification.polygon_area", compute)
     monkeypatch.setattr("serving.tasks.pointing.ConvexHull.judged_here", most)
     assert client.find_convex_hull(CENTRED).hypotheses[0].valid
     assert [loop is None for loop in loops] == [beside]
