@@ -57,8 +57,9 @@ def banned(layout: Layout, rows: Rows, special: SpecialTokens) -> IntArray:
     blocks: list[tuple[slice | IntArray, IntArray]] = []
     for joint, number in layout.joint:
         chosen = Chosen(history.every(), history.turn - layout.joined[search_of_row], number[search_of_row])
-        own_rows = np.flatnonzero(chosen.owner >= 0)
-        if len(own_rows) < len(rows):
+        own_rows: slice | IntArray = slice(None)
+        if np.count_nonzero(chosen.owner < 0):
+            own_rows = np.flatnonzero(chosen.owner >= 0)
             chosen = Chosen(*(part[own_rows] for part in chosen))
         blocks.append((own_rows, joint.banned(chosen)))
     for index in layout.constrained:
