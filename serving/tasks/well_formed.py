@@ -58,12 +58,16 @@ class ConvexRule(Joinable):
     def banned(self, tokens: IntArray) -> IntArray:
         """Ban what would not leave a convex polygon, and `eos` before the third corner; (rows, P + 1)."""
         rows, length = tokens.shape
-        return ConvexRules([self]).banned(Chosen(tokens, np.full(rows, length), np.zeros(rows, np.int64)))
+        return self._alone.banned(Chosen(tokens, np.full(rows, length), np.zeros(rows, np.int64)))
 
     @classmethod
     def joint(cls, constraints: Sequence[Self]) -> "ConvexRules":
         """Return the rules of several requests as one."""
         return ConvexRules(constraints)
+
+    @cached_property
+    def _alone(self) -> "ConvexRules":
+        return ConvexRules([self])
 
     def prepare(self) -> None:
         """Find the hull, which else the second step does."""
