@@ -1,9 +1,8 @@
 """What the server finds out of an answer before it sends it: whether it is one, whether it is the right one, and how far off.
 
 One object a request, since what the answer is held against is the same for all hypotheses; it is worked out when first needed.
-It takes from a fraction of a millisecond to some tens of them, so it belongs off the engine's thread and, but for hulls of few
-points, beside the event loop;
-docs/serving.md, "What an answer says of itself", has the figures.
+It takes from a fraction of a millisecond to some tens of them, so it belongs off the engine's thread and, but for small hulls, off
+the event loop; docs/serving.md, "What an answer says of itself", has the figures.
 """
 
 from collections.abc import Sequence
