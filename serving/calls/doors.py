@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import grpc
 
-from serving.calls.handlers import wrapped
+from serving.calls.handlers import kept, wrapped
 from serving.calls.interceptor import NOT_OURS, Context
 from serving.errors import Draining
 
@@ -22,6 +22,7 @@ class Doors(grpc.aio.ServerInterceptor):
         self._closed = False
         self._empty = asyncio.Event()
         self._empty.set()
+        self._wrapped = kept(lambda _, handler: wrapped(handler, self._answering, self._streaming))
 
     def close(self) -> None:
         """Let nobody in any more."""
@@ -38,9 +39,8 @@ class Doors(grpc.aio.ServerInterceptor):
     ) -> Any:
         """Wrap the handler of one call."""
         handler = await continuation(handler_call_details)
-        if handler is None or handler_call_details.method.startswith(NOT_OURS):
-            return handler
-        return wrapped(handler, self._answering, self._streaming)
+        method = handler_call_details.method
+        return handler if handler is None or method.startswith(NOT_OURS) else self._wrapped(method, handler)
 
     def _answering(self, handler: Callable[[Any, Context], Awaitable[Any]]) -> Any:
         async def answer(request: Any, context: Context) -> Any:

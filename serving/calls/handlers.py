@@ -2,9 +2,18 @@
 
 import inspect
 from collections.abc import Callable
-from typing import Any
+from functools import lru_cache
+from typing import Any, Final
 
 import grpc
+
+MOST_KEPT: Final = 64
+"""Handlers that an interceptor has around it at once: more than there are methods, but some are made for one call alone."""
+
+
+def kept(wrap: Callable[[str, Any], Any]) -> Callable[[str, Any], Any]:
+    """Return a function of method and handler that wraps the same handler once: every call asks for its handler anew."""
+    return lru_cache(MOST_KEPT)(wrap)
 
 
 def wrapped(handler: Any, answering: Callable[[Any], Any], streaming: Callable[[Any], Any], read: Any = None) -> Any:

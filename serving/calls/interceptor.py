@@ -12,7 +12,7 @@ import grpc
 from grpc import StatusCode
 
 from serving.calls.call import CURRENT, LONGEST_ID, REQUEST_ID, SECRETS, Call
-from serving.calls.handlers import wrapped
+from serving.calls.handlers import kept, wrapped
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +36,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
     def __init__(self, observers: Sequence[Observer] = ()) -> None:
         self._observers = observers
+        self._wrapped = kept(self._wrap)
 
     async def intercept_service(
         self,
@@ -47,6 +48,9 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         method = handler_call_details.method
         if handler is None or method.startswith(NOT_OURS):
             return handler
+        return self._wrapped(method, handler)
+
+    def _wrap(self, method: str, handler: Any) -> Any:
         if handler.stream_unary is not None:  # a call that is refused before its message is read
             return grpc.stream_unary_rpc_method_handler(self._answering(method, handler.stream_unary))
         return wrapped(handler, partial(self._answering, method), partial(self._streaming, method))

@@ -5,8 +5,10 @@ hypotheses cannot upset it. Points are tokens `first_position + i`; `pad`, `bos`
 every model gives them log-prob -inf (docs/architecture.md, "Token ids").
 """
 
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +30,40 @@ class Constraint(Protocol):
         Returns:
             (rows, M) int64, filled up with `pad`; M may be 0 and may differ from call to call.
         """
+
+
+class Chosen(NamedTuple):
+    """What the live hypotheses of several requests have chosen so far; they need not have joined in the same step.
+
+    Attributes:
+        tokens: (rows, T) int64, T from 0; a row's own are its last ones, the newest at the right end. Must not be written to.
+        length: (rows,) int64, how many are its own, from 0 to T; what stands before them means nothing.
+        owner: (rows,) int64, which of the requests each row belongs to, counted from 0.
+    """
+
+    tokens: IntArray
+    length: IntArray
+    owner: IntArray
+
+
+class Joint(Protocol):
+    """The constraints of several requests, asked together."""
+
+    def banned(self, chosen: Chosen) -> IntArray:
+        """Return what may not come next, (rows, M) int64, filled up with `pad`: of each row what its request's own would say."""
+
+
+class Joinable(ABC):
+    """A constraint that is asked together with all others of its class in a batch: once a step, and not once a request."""
+
+    @abstractmethod
+    def banned(self, tokens: IntArray) -> IntArray:
+        """See `Constraint`."""
+
+    @classmethod
+    @abstractmethod
+    def joint(cls, constraints: Sequence[Self]) -> Joint:
+        """Return the constraints of several requests as one."""
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,10 @@ class History:
         """Return (rows, t) tokens chosen from turn `since` on, without a copy."""
         return self._tokens[rows, since - self._first_turn : self.turn - self._first_turn]
 
+    def every(self) -> IntArray:
+        """Return (R, T) tokens of all rows, T as many as the oldest needs or more, without a copy."""
+        return self._tokens[:, : self.turn - self._first_turn]
+
     def of_row(self, row: int, since: int) -> tuple[list[int], list[float]]:
         """Return one row's tokens and log-probs from turn `since` on."""
         columns = slice(since - self._first_turn, self.turn - self._first_turn)

@@ -6,6 +6,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from serving.decoding.constraints import Joinable, Joint
 from serving.decoding.request import Search
 from serving.decoding.step import IntArray
 
@@ -18,6 +19,7 @@ class Layout:
     Attributes:
         searches: themselves.
         source: (searches,) int64, the memory that the rows of each read.
+        joined: (searches,) int64, the turn of each one's first step.
         places: how many places each has in its beam; `widest` is the most of them, `narrowest` the fewest.
         candidates: the most that a plain one needs.
         may_end: the turn from which on each may take `eos`; `last_minimum` is the last of them.
@@ -44,7 +46,7 @@ class Layout:
         """
         self.searches = searches
         self._numbers, self._scores = numbers, scores
-        self.source, _, self.places, _, self.may_end, self.limit = numbers.T
+        self.source, self.joined, self.places, _, self.may_end, self.limit = numbers.T
         self.threshold, self.longest_penalty = scores.T
         if searches:
             _, _, self.widest, self.candidates, self.last_minimum, _ = numbers.max(axis=0).tolist()
@@ -53,7 +55,8 @@ class Layout:
             self.widest = self.candidates = self.narrowest = 1
             self.last_minimum = self.first_limit = self.oldest = 0
         unusual = [(i, search) for i, search in enumerate(searches) if search.unusual]
-        self.constrained = [i for i, search in unusual if search.constraint is not None or search.phrases is not None]
+        self.constrained = [i for i, search in unusual if search.has_own_bans]
+        self._joinable = [(i, search.joinable) for i, search in unusual if search.joinable is not None]
         self.attentive = [i for i, search in unusual if search.attentive]
         self.covered = [i for i, search in unusual if search.coverage is not None]
         self.penalised = [i for i, search in unusual if search.options.repetition_penalty != 1]
@@ -79,6 +82,19 @@ class Layout:
         """Return the source that a row in each place reads."""
         source: IntArray = self.source.repeat(self.widest)
         return source
+
+    @cached_property
+    def joint(self) -> list[tuple[Joint, IntArray]]:
+        """Return the constraints that are asked together, each with the number in it of every search, (searches,), or -1."""
+        classes: dict[type[Joinable], list[tuple[int, Joinable]]] = {}
+        for index, constraint in self._joinable:
+            classes.setdefault(type(constraint), []).append((index, constraint))
+        joint = []
+        for kind, members in classes.items():
+            number = np.full(len(self.searches), -1)
+            number[[index for index, _ in members]] = np.arange(len(members))
+            joint.append((kind.joint([constraint for _, constraint in members]), number))
+        return joint
 
     def offset(self, candidates: int) -> IntArray | int:
         """Return where the candidates of each search begin in the grid, counted through; (searches, 1)."""

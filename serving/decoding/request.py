@@ -11,7 +11,7 @@ import numpy as np
 
 from serving.decoding.attention import AttentionTrail
 from serving.decoding.chooser import Chooser
-from serving.decoding.constraints import Constraint
+from serving.decoding.constraints import Constraint, Joinable
 from serving.decoding.coverage import Coverage
 from serving.decoding.hypothesis import FinishReason, Hypothesis
 from serving.decoding.options import DecodingOptions
@@ -96,6 +96,7 @@ class Search:
         self.source = source
         self.options = options
         self.constraint = constraint
+        self.joinable = constraint if isinstance(constraint, Joinable) and options.required is None else None
         self.joined = 0  # the turn of its first step
         self.start = 0  # its first row in the whole batch at the step before; kept where coverage is
         self.forced = options.forced
@@ -114,6 +115,7 @@ class Search:
         self.phrases = None if options.required is None else PhraseBeam(options.required, options)
         sampler = None if options.sampling is None else Sampler(options.sampling, options.beam_size)
         self.chooser: Chooser | None = self.phrases or sampler
+        self.has_own_bans = self.phrases is not None or (constraint is not None and self.joinable is None)
         self.fork: Fork | None = None
         self.faulty = False
         self.unusual = bool(

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from serving.decoding.constraints import Chosen
 from serving.decoding.layout import Layout
 from serving.decoding.options import SpecialTokens
 from serving.decoding.request import Search
@@ -50,20 +51,30 @@ def banned(layout: Layout, rows: Rows, special: SpecialTokens) -> IntArray:
     """Return what each row may not take, (R, M): `eos` before the minimum length, and what its constraints say."""
     history = rows.history
     minimum = int(history.turn < layout.last_minimum)  # whether column 0 is for the minimum length
-    if not minimum and not layout.constrained:
+    if not minimum and not layout.constrained and not layout.joint:
         return np.empty((len(rows), 0), np.int64)
-    blocks: list[tuple[slice, IntArray]] = []
+    search_of_row = rows.place // layout.widest
+    blocks: list[tuple[slice | IntArray, IntArray]] = []
+    for joint, number in layout.joint:
+        chosen = Chosen(history.every(), history.turn - layout.joined[search_of_row], number[search_of_row])
+        own_rows: slice | IntArray = slice(None)
+        if np.count_nonzero(chosen.owner < 0):
+            own_rows = np.flatnonzero(chosen.owner >= 0)
+            chosen = Chosen(*(part[own_rows] for part in chosen))
+        blocks.append((own_rows, joint.banned(chosen)))
     for index in layout.constrained:
         search, own = layout.searches[index], rows.of(index, layout.widest)
         parts = [] if search.phrases is None else [search.phrases.banned()]
         if search.constraint is not None:
             parts.append(search.constraint.banned(history.tokens(own, search.joined)))
         blocks.append((own, parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)))
+    if len(blocks) == 1 and not minimum and len(blocks[0][1]) == len(rows):
+        return blocks[0][1]
     width = minimum + max((block.shape[1] for _, block in blocks), default=0)
     tokens = np.full((len(rows), width), special.pad)
     if minimum:
         too_short = history.turn < layout.may_end
-        tokens[too_short[rows.place // layout.widest], 0] = special.eos
-    for own, block in blocks:
-        tokens[own, minimum : minimum + block.shape[1]] = block
+        tokens[too_short[search_of_row], 0] = special.eos
+    for which, block in blocks:
+        tokens[which, minimum : minimum + block.shape[1]] = block
     return tokens

@@ -58,6 +58,7 @@ class Metrics:
             PlatformCollector(registry=self.registry)
             GCCollector(registry=self.registry)
         self._methods: dict[str, _OfMethod] = {}
+        self._tokens_of: dict[str, Counter] = {}
         self._loads: Callable[[], Mapping[str, Load]] = dict
         self._seen: set[str] = set()
         self._served: set[tuple[str, str, str]] = set()
@@ -101,7 +102,10 @@ class Metrics:
             of_method.ended[call.code, model] = ended
         ended.inc()
         if call.decoded:
-            self._tokens.labels(model).inc(sum(len(decoded.hypotheses[0].tokens) for decoded in call.decoded))
+            tokens = self._tokens_of.get(model)
+            if tokens is None:
+                tokens = self._tokens_of[model] = self._tokens.labels(model)
+            tokens.inc(sum(len(decoded.hypotheses[0].tokens) for decoded in call.decoded))
 
     def _of_method(self, method: str) -> "_OfMethod":
         """Return the metrics of a method; looking them up by their labels each time would take longer than counting does."""

@@ -37,6 +37,7 @@ class _Lane:
         self.turned_s = 0.0
         self.lock = Lock()  # of the five above
         self.queue_s = work.queue_s.labels(model)
+        self.ended: dict[Outcome, tuple[Counter, Counter]] = {}  # requests, and their steps
 
     def flush(self) -> None:
         """Hand over what the steps added up."""
@@ -93,10 +94,15 @@ class WorkMetrics:
 
     def ended(self, model: str, outcome: Outcome, steps: int, queue_s: float) -> None:
         """Count a request that is over."""
-        self._lane(model).queue_s.observe(queue_s)
-        label = model_label(model)
-        self.requests.labels(label, outcome).inc()
-        self.request_steps.labels(label, outcome).inc(steps)
+        lane = self._lane(model)
+        lane.queue_s.observe(queue_s)
+        ended = lane.ended.get(outcome)
+        if ended is None:
+            labels = model_label(model), outcome
+            ended = lane.ended[outcome] = self.requests.labels(*labels), self.request_steps.labels(*labels)
+        requests, request_steps = ended
+        requests.inc()
+        request_steps.inc(steps)
 
     def _lane(self, model: str) -> _Lane:
         label = model_label(model)

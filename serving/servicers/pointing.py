@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Generic, TypeVar
 
@@ -23,6 +23,7 @@ from serving.tasks.symmetries import SYMMETRIES
 from serving.tasks.verification import HullJudge, Repair, Repaired, TourJudge, TriangulationJudge
 
 AnyPointing = TypeVar("AnyPointing", bound=Pointing[Any])
+Result = TypeVar("Result")
 Request = (
     pointing_pb2.FindConvexHullRequest | pointing_pb2.FindDelaunayTriangulationRequest | pointing_pb2.FindTourRequest
 )
@@ -61,9 +62,9 @@ class Searched(Generic[AnyPointing]):
     deadline_reached: bool
 
     @property
-    def points(self) -> geometry.Points:
-        """Return the points as the request has them, (P, 2)."""
-        return self.found[0][0].points
+    def points(self) -> geometry.ExactPoints:
+        """Return the points as the request has them."""
+        return self.found[0][0].exact
 
     def outcome(self, repaired: Repaired | None) -> pointing_pb2.RepairOutcome:
         """Say what was done to an answer."""
@@ -85,8 +86,7 @@ class PointingServicer(PointingServiceServicer):
         arrived = time.monotonic()
         searched = await self._search(ConvexHull, request, context)
         return pointing_pb2.FindConvexHullResponse(
-            # Beside the event loop, as in the other calls: judging takes up to tens of milliseconds.
-            hypotheses=await asyncio.to_thread(_hulls, searched),
+            hypotheses=await _judged(_hulls, searched),
             model=reference_of(searched.task.bundle),
             timings=timings_of(searched.last, arrived),
             deadline_reached=searched.deadline_reached,
@@ -99,7 +99,7 @@ class PointingServicer(PointingServiceServicer):
         arrived = time.monotonic()
         searched = await self._search(Delaunay, request, context)
         return pointing_pb2.FindDelaunayTriangulationResponse(
-            hypotheses=await asyncio.to_thread(_triangulations, searched),
+            hypotheses=await _judged(_triangulations, searched),
             model=reference_of(searched.task.bundle),
             timings=timings_of(searched.last, arrived),
             deadline_reached=searched.deadline_reached,
@@ -110,7 +110,7 @@ class PointingServicer(PointingServiceServicer):
         arrived = time.monotonic()
         searched = await self._search(Tour, request, context)
         return pointing_pb2.FindTourResponse(
-            hypotheses=await asyncio.to_thread(_tours, searched),
+            hypotheses=await _judged(_tours, searched),
             model=reference_of(searched.task.bundle),
             timings=timings_of(searched.last, arrived),
             deadline_reached=searched.deadline_reached,
@@ -144,8 +144,8 @@ class PointingServicer(PointingServiceServicer):
         if request.repair not in REPAIRS:
             raise InvalidRequest("repair", str(request.repair), ", ".join(pointing_pb2.Repair.keys()[1:]))
         symmetries = task.symmetries(request.symmetries, requested)
-        # What a triangulation's search asks of its points takes milliseconds to prepare.
-        sources = await asyncio.to_thread(_sources, models, request.points, symmetries)
+        here = len(request.points) * len(symmetries) * len(models.tasks) <= task.prepared_here
+        sources = await _worked_out(lambda: _sources(models, request.points, symmetries), here=here)
         plans = task.plans(requested, [of_models[0] for of_models in sources])
         asked = [Asked.of(models, of_models, plan, request) for of_models, plan in zip(sources, plans, strict=True)]
         # A canary decodes the points as they are, whatever the number of symmetries.
@@ -160,6 +160,18 @@ class PointingServicer(PointingServiceServicer):
             slowest(decoded),
             any(answer.deadline_reached for answer in decoded),
         )
+
+
+async def _worked_out(work: Callable[[], Result], *, here: bool) -> Result:
+    """Do some work here, or beside the event loop: it may take milliseconds, but handing it over takes a quarter of one."""
+    return work() if here else await asyncio.to_thread(work)
+
+
+async def _judged(judge: Callable[[Searched[AnyPointing]], Result], searched: Searched[AnyPointing]) -> Result:
+    """Judge what was found, which takes up to tens of milliseconds."""
+    count = sum(len(hypotheses) for _, hypotheses in searched.found)
+    here = len(searched.points) * count <= searched.task.judged_here
+    return await _worked_out(lambda: judge(searched), here=here)
 
 
 def _again(task: AnyPointing, request: Request, requested: RequestedOptions) -> tuple[PointSource, Plan]:
@@ -218,7 +230,7 @@ def _triangulations(searched: Searched[Delaunay]) -> list[pointing_pb2.DelaunayT
 
 
 def _tours(searched: Searched[Tour]) -> list[pointing_pb2.TourHypothesis]:
-    judge = TourJudge(searched.points)
+    judge = TourJudge(searched.points.points)
     hypotheses = []
     for found in searched.task.best(searched.found, searched.requested):
         judged = judge.judge(found.answer, searched.repair)

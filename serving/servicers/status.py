@@ -16,7 +16,7 @@ from grpc import StatusCode
 from grpc_status import rpc_status
 
 from serving.calls.call import CURRENT
-from serving.calls.handlers import wrapped
+from serving.calls.handlers import kept, wrapped
 from serving.errors import (
     BeamstepError,
     Draining,
@@ -75,6 +75,9 @@ def status_of(error: Exception) -> status_pb2.Status:
 class StatusInterceptor(grpc.aio.ServerInterceptor):
     """Answers every call that fails, unary or streaming, with the status of its error, a message that cannot be read included."""
 
+    def __init__(self) -> None:
+        self._wrapped = kept(self._wrap)
+
     async def intercept_service(
         self,
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
@@ -82,9 +85,10 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):
     ) -> Any:
         """Wrap the handler of one call."""
         handler = await continuation(handler_call_details)
-        if handler is None:
-            return handler
-        method = handler_call_details.method
+        return handler if handler is None else self._wrapped(handler_call_details.method, handler)
+
+    @staticmethod
+    def _wrap(method: str, handler: Any) -> Any:
         read = _reading(method, handler.request_deserializer)
         return wrapped(handler, partial(_answering, method), partial(_streaming, method), read)
 

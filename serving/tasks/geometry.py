@@ -26,6 +26,8 @@ CIRCLE_ROUNDING = (10 + 96 * UNIT) * UNIT
 """The same of an in-circle determinant, as a share of its permanent (Shewchuk 1997, incircle)."""
 UNDERFLOW = 1e-290
 """Below this, products of scaled coordinates may have lost digits at the lower end of float64: their sign is doubtful too."""
+DOUBT = 8 * ROUNDING + UNDERFLOW
+"""An orientation determinant of scaled points is off by at most this, for neither of its two products is larger than 4."""
 LINE_TOLERANCE = 1e-9
 """Points are on one line when none is farther from it than this share of their extent; the models see float32 anyway."""
 
@@ -37,20 +39,21 @@ def all_equal(points: Points) -> bool:
 
 def first_index(points: Points) -> Places:
     """Return for each point the lowest index of a point equal to it."""
-    _, first, inverse = np.unique(points + 0.0, axis=0, return_index=True, return_inverse=True)  # -0.0 + 0.0 is 0.0
-    return np.asarray(first[inverse.ravel()], dtype=np.int64)
+    first: dict[tuple[float, float], int] = {}
+    return np.array([first.setdefault((x, y), index) for index, (x, y) in enumerate(points.tolist())], np.int64)
 
 
-def repeats(points: Points) -> Places:
+def repeats(points: "Points | ExactPoints") -> Places:
     """Return the indices, ascending, of the points (P, 2) that equal an earlier one."""
-    return np.flatnonzero(first_index(points) != np.arange(len(points)))
+    return np.flatnonzero(exactly(points).first != np.arange(len(points)))
 
 
-def on_one_line(points: Points) -> bool:
+def on_one_line(points: "Points | ExactPoints") -> bool:
     """Say whether all points lie on one line, within `LINE_TOLERANCE` of their extent; true of equal points and of two."""
-    if all_equal(points):
+    exact = exactly(points)
+    if all_equal(exact.points):
         return True
-    offsets = _scaled(points) - _scaled(points)[0]
+    offsets = exact.scaled - exact.scaled[0]
     far = offsets[np.argmax(np.hypot(offsets[:, 0], offsets[:, 1]))]
     extent = np.hypot(far[0], far[1])
     distances = np.abs(offsets[:, 0] * far[1] - offsets[:, 1] * far[0]) / extent
@@ -91,8 +94,8 @@ def is_convex_polygon(points: Points, corners: Indices) -> bool:
 def polygon_area(points: Points, corners: Indices) -> float:
     """Return the area of a simple polygon by the shoelace formula, in the points' units squared."""
     polygon = points[list(corners)] - points[corners[0]]
-    x, y = polygon[:, 0], polygon[:, 1]
-    return float(abs(np.sum(x * np.roll(y, -1) - np.roll(x, -1) * y)) / 2)
+    following = np.concatenate((polygon[1:], polygon[:1]))
+    return float(abs(np.sum(polygon[:, 0] * following[:, 1] - following[:, 0] * polygon[:, 1])) / 2)
 
 
 def is_permutation(order: Indices, count: int) -> bool:
@@ -112,7 +115,7 @@ def convex_hull(points: Points) -> list[int]:
 
     Andrew's monotone chain (1979), O(n log n). Of equal points the first index stands for all.
     """
-    return _both_chains(points, least_turn=1)
+    return ExactPoints(points).hull
 
 
 def hull_boundary(points: Points) -> list[int]:
@@ -121,11 +124,13 @@ def hull_boundary(points: Points) -> list[int]:
     Args:
         points: (P, 2), not all on one line.
     """
-    return _both_chains(points, least_turn=0)
+    return ExactPoints(points).boundary
 
 
 class ExactPoints:
     """Points whose turns and circles are decided exactly: in float64, and in integers where a rounding error could decide.
+
+    What is found out of them is kept, for whoever asks next.
 
     Attributes:
         points: (P, 2), as they were given.
@@ -136,6 +141,26 @@ class ExactPoints:
         self.points = points
         self.scaled = _scaled(points)
         self._floats: list[list[float]] = self.scaled.tolist()
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+    @cached_property
+    def first(self) -> Places:
+        """Return what `first_index` does."""
+        return first_index(self.points)
+
+    @cached_property
+    def boundary(self) -> list[int]:
+        """Return what `hull_boundary` does."""
+        return _both_chains(self, least_turn=0)
+
+    @cached_property
+    def hull(self) -> list[int]:
+        """Return what `convex_hull` does."""
+        around, count = self.boundary, len(self.boundary)
+        corners = [b for i, b in enumerate(around) if self.turn(around[i - 1], b, around[(i + 1) % count]) > 0]
+        return corners or _both_chains(self, least_turn=1)  # on one line nothing turns
 
     def turn(self, a: int, b: int, c: int) -> int:
         """Say on which side of the line from point a to point b point c lies: 1 left, -1 right, 0 on it."""
@@ -214,6 +239,11 @@ class ExactPoints:
         return decided
 
 
+def exactly(points: Points | ExactPoints) -> ExactPoints:
+    """Return points, of which something may be known already, as those whose turns are exact."""
+    return points if isinstance(points, ExactPoints) else ExactPoints(points)
+
+
 def _scaled(points: Points) -> Points:
     """Scale by the power of two that brings the largest coordinate into [0.5, 1); exact but for far smaller coordinates."""
     _, exponent = np.frexp(np.abs(points).max(initial=0.0))
@@ -249,11 +279,10 @@ def _any_meet(polygon: ExactPoints) -> bool:
     return bool((j_around_i & i_around_j).any())
 
 
-def _both_chains(points: Points, least_turn: int) -> list[int]:
+def _both_chains(exact: ExactPoints, least_turn: int) -> list[int]:
     """Return the hull, a point staying on it where the chain turns by `least_turn` or more there: 1 left, 0 straight on."""
-    exact = ExactPoints(points)
-    first_at = first_index(points)
-    order = [int(index) for index in np.lexsort((points[:, 1], points[:, 0])) if first_at[index] == index]
+    points, first_at = exact.points, exact.first.tolist()
+    order = [index for index in np.lexsort((points[:, 1], points[:, 0])).tolist() if first_at[index] == index]
     if len(order) < 3:
         return order
     return _chain(exact, order, least_turn)[:-1] + _chain(exact, order[::-1], least_turn)[:-1]
@@ -261,9 +290,16 @@ def _both_chains(points: Points, least_turn: int) -> list[int]:
 
 def _chain(exact: ExactPoints, order: list[int], least_turn: int) -> list[int]:
     """Return the right-hand side of the hull along `order`, both ends included."""
+    place: list[list[float]] = exact.scaled.tolist()
     chain: list[int] = []
     for index in order:
-        while len(chain) > 1 and exact.turn(chain[-2], chain[-1], index) < least_turn:
+        x, y = place[index]
+        while len(chain) > 1:
+            (ax, ay), (bx, by) = place[chain[-2]], place[chain[-1]]
+            # As `turn` begins, whose call costs as much again.
+            determinant = (ax - x) * (by - y) - (ay - y) * (bx - x)
+            if determinant > DOUBT or (determinant >= -DOUBT and exact.turn(chain[-2], chain[-1], index) >= least_turn):
+                break
             chain.pop()
         chain.append(index)
     return chain

@@ -16,6 +16,7 @@ from serving.errors import InvalidRequest
 from serving.manifest import Manifest
 from serving.tasks import geometry
 from serving.tasks.base import Plan, Source, Task, first_banned
+from serving.tasks.geometry import ExactPoints
 from serving.tasks.options import RequestedOptions
 from serving.tasks.symmetries import SYMMETRIES, mirrors, transformed
 from serving.tasks.tours import edge_set
@@ -34,14 +35,19 @@ class PointSource(Source):
     """A source that remembers its points, since the answer is checked against them.
 
     Attributes:
-        points: (P, 2) float64, as the request has them.
+        exact: the points as the request has them, (P, 2) float64, with what is known of them.
         symmetry: the one of `SYMMETRIES` in which the encoder gets them.
         scorable: what a given answer may not take: less than a search may not, since any order can be scored.
     """
 
-    points: NDArray[np.float64]
+    exact: ExactPoints
     symmetry: int
     scorable: Constraint
+
+    @property
+    def points(self) -> NDArray[np.float64]:
+        """Return the points as the request has them, (P, 2) float64."""
+        return self.exact.points
 
 
 class Found(NamedTuple, Generic[Named]):
@@ -56,9 +62,14 @@ class Pointing(Task, Generic[Named]):
 
     Attributes:
         scored_rule: what `scorable` of a source asks of an answer, for people.
+        prepared_here: up to how many points, those of every symmetry counted, preparing them takes less time than handing them to
+            another thread.
+        judged_here: up to how many points, counted once for every answer, judging the answers does.
     """
 
     scored_rule: ClassVar[str]
+    prepared_here: ClassVar[int] = 0
+    judged_here: ClassVar[int] = 0
 
     def __init__(self, bundle: Bundle) -> None:
         """Read the ids of points and special tokens from the manifest."""
@@ -75,20 +86,26 @@ class Pointing(Task, Generic[Named]):
             InvalidRequest: too few or too many points, a coordinate that is not finite or too large, or points in a
                 position for which there is no answer; the field is `points` or, for example, `points[3].x`.
         """
+        return self.sources(points, (symmetry,))[0]
+
+    def sources(
+        self, points: Sequence[tuple[float, float]] | NDArray[np.float64], symmetries: Sequence[int]
+    ) -> list[PointSource]:
+        """Return the encoder's inputs for (P, 2) points in several symmetries; see `source`."""
         self.check_count(len(points))
         coordinates = np.asarray(points, dtype=np.float64).reshape(-1, 2)
         _check_coordinates(coordinates)
-        self.check_position(coordinates)
-        seen = transformed(coordinates, symmetry) if symmetry else coordinates
-        inputs = {"points": seen, "point_counts": np.array(len(seen), dtype=np.int64)}
-        count = len(seen)
-        scorable = constraint_of(self.bundle.manifest, coordinates)
-        constraint = self._rule(coordinates, symmetry, scorable)
-        return PointSource(inputs, count, self.first_position + count, constraint, coordinates, symmetry, scorable)
+        exact = ExactPoints(coordinates)
+        self.check_position(exact)
+        scorable = constraint_of(self.bundle.manifest, exact)
+        return [self._source(exact, symmetry, scorable) for symmetry in symmetries]
 
-    def sources(self, points: NDArray[np.float64], symmetries: Sequence[int]) -> list[PointSource]:
-        """Return the encoder's inputs for (P, 2) points in several symmetries; see `source`."""
-        return [self.source(points, symmetry) for symmetry in symmetries]
+    def _source(self, exact: ExactPoints, symmetry: int, scorable: Constraint) -> PointSource:
+        count = len(exact)
+        seen = transformed(exact.points, symmetry) if symmetry else exact.points
+        inputs = {"points": seen, "point_counts": np.array(count, dtype=np.int64)}
+        constraint = self._rule(exact, symmetry, scorable)
+        return PointSource(inputs, count, self.first_position + count, constraint, exact, symmetry, scorable)
 
     def symmetries(self, given: int, requested: RequestedOptions) -> tuple[int, ...]:
         """Return the symmetries in which to decode.
@@ -145,7 +162,7 @@ class Pointing(Task, Generic[Named]):
     def _identity(self, answer: Sequence[Named]) -> Hashable:
         """Return what two answers have in common that are the same in another order."""
 
-    def _rule(self, points: NDArray[np.float64], symmetry: int, scorable: Constraint) -> Constraint:  # noqa: ARG002
+    def _rule(self, points: ExactPoints, symmetry: int, scorable: Constraint) -> Constraint:  # noqa: ARG002
         """Return what a search may not take."""
         return scorable
 
@@ -168,10 +185,10 @@ class Pointing(Task, Generic[Named]):
         if not least <= count <= limits.source_length:
             raise InvalidRequest("points", f"{count} points", f"from {least} to {limits.source_length} points")
 
-    def check_position(self, points: NDArray[np.float64]) -> None:
+    def check_position(self, points: ExactPoints) -> None:
         """Refuse points that are all on one line, since they have neither a hull with an area nor a triangle."""
         if geometry.on_one_line(points):
-            given = "all points equal" if geometry.all_equal(points) else "all points on one line"
+            given = "all points equal" if geometry.all_equal(points.points) else "all points on one line"
             raise InvalidRequest("points", given, "points that are not all on one line")
 
     def indices(self, hypothesis: Hypothesis) -> list[int]:
@@ -208,14 +225,18 @@ class ConvexHull(Pointing[int]):
 
     rule = "corners of a convex polygon, counter-clockwise, of equal points the first"
     scored_rule = "at least three points, none twice, of equal points the first"
+    prepared_here = 128
+    judged_here = 128
 
     def _rule(
         self,
-        points: NDArray[np.float64],
+        points: ExactPoints,
         symmetry: int,
         scorable: Constraint,  # noqa: ARG002
     ) -> Constraint:
-        return ConvexRule(points, self.first_position, self.special, mirrored=mirrors(symmetry))
+        rule = ConvexRule(points, self.first_position, self.special, mirrored=mirrors(symmetry))
+        rule.prepare()  # here, not in the engine's turn
+        return rule
 
     def answer(self, hypothesis: Hypothesis, source: PointSource) -> list[int]:
         """Return the corners, turned round where the model saw the points mirrored."""
@@ -233,7 +254,9 @@ class Delaunay(Pointing[geometry.Triangle]):
     rule = "triangles with no other point in them that do not overlap, of equal points the first"
     scored_rule = "whole triangles of three different points each, none twice"
 
-    def sources(self, points: NDArray[np.float64], symmetries: Sequence[int]) -> list[PointSource]:
+    def sources(
+        self, points: Sequence[tuple[float, float]] | NDArray[np.float64], symmetries: Sequence[int]
+    ) -> list[PointSource]:
         """Return the encoder's inputs; one rule serves them all, and it is prepared here, not in the engine's turn."""
         sources = super().sources(points, symmetries)
         rule = sources[0].constraint
@@ -241,7 +264,7 @@ class Delaunay(Pointing[geometry.Triangle]):
             rule.prepare()
         return [replace(source, constraint=rule) for source in sources]
 
-    def _rule(self, points: NDArray[np.float64], symmetry: int, scorable: Constraint) -> Constraint:  # noqa: ARG002
+    def _rule(self, points: ExactPoints, symmetry: int, scorable: Constraint) -> Constraint:  # noqa: ARG002
         if len(points) > MOST_POINTS:
             return scorable
         return TriangulationRule(points, self.first_position, self.special)
@@ -269,10 +292,11 @@ class Tour(Pointing[int]):
 
     rule = "every point once"
     scored_rule = rule
+    prepared_here = 512
 
-    def check_position(self, points: NDArray[np.float64]) -> None:
+    def check_position(self, points: ExactPoints) -> None:
         """Refuse points that are all equal: their tour has no length. Points on one line have one."""
-        if geometry.all_equal(points):
+        if geometry.all_equal(points.points):
             raise InvalidRequest("points", "all points equal", "at least two different points")
 
     def answer(self, hypothesis: Hypothesis, source: PointSource) -> list[int]:  # noqa: ARG002
@@ -295,7 +319,7 @@ class Tour(Pointing[int]):
         return geometry.tour_length(points, found.answer)
 
 
-def constraint_of(manifest: Manifest, points: NDArray[np.float64]) -> Constraint:
+def constraint_of(manifest: Manifest, points: NDArray[np.float64] | ExactPoints) -> Constraint:
     """Return the least that an answer for these points (P, 2) must be: what can be scored.
 
     The export's parity check decodes under it too: what it records must not depend on what serving's search bans beyond.
@@ -321,8 +345,8 @@ def _cut(found: Found[Named]) -> bool:
 
 
 def _check_coordinates(points: NDArray[np.float64]) -> None:
-    wrong = np.argwhere(~(np.abs(points) <= COORDINATE_LIMIT))  # true of NaN too
-    if len(wrong):
-        index, axis = wrong[0].tolist()
+    right = np.abs(points) <= COORDINATE_LIMIT  # false of NaN too
+    if not right.all():
+        index, axis = np.argwhere(~right)[0].tolist()
         allowed = f"a finite number from -{COORDINATE_LIMIT:g} to {COORDINATE_LIMIT:g}"
         raise InvalidRequest(f"points[{index}].{'xy'[axis]}", f"{points[index, axis]:g}", allowed)

@@ -12,7 +12,7 @@ from itertools import accumulate
 
 import numpy as np
 
-from serving.tasks.geometry import ExactPoints, Places, Points, Triangle, first_index, hull_boundary
+from serving.tasks.geometry import ExactPoints, Places, Points, Triangle, exactly
 
 Edge = tuple[int, int]
 
@@ -42,16 +42,16 @@ class Cells:
 class Triangulations:
     """Judges triangulations of one set of points (P, 2) that are not all on one line."""
 
-    def __init__(self, points: Points) -> None:
-        self._exact = ExactPoints(points)
-        self._first = first_index(points)
-        self._boundary = hull_boundary(points)
+    def __init__(self, points: Points | ExactPoints) -> None:
+        self._exact = exactly(points)
+        self._first = self._exact.first
+        self._boundary = self._exact.boundary
         self._count = len(np.unique(self._first))
         self._cells: Cells | None = None
         # Of each point on the hull: the side that leaves it and the one that reaches it, with its place on the way round.
         around, end = self._boundary, len(self._boundary)
-        corner = [self._exact.turn(around[i - 1], around[i], around[(i + 1) % end]) > 0 for i in range(end)]
-        sides = list(accumulate(corner))
+        corners = set(self._exact.hull)
+        sides = list(accumulate(point in corners for point in around))
         self._leaving = {point: (sides[i], i) for i, point in enumerate(around)}
         self._reaching = {point: (sides[i - 1], i or end) for i, point in enumerate(around)}
 

@@ -1,8 +1,8 @@
 """What the server finds out of an answer before it sends it: whether it is one, whether it is the right one, and how far off.
 
 One object a request, since what the answer is held against is the same for all hypotheses; it is worked out when first needed.
-It takes from a fraction of a millisecond to some tens of them, so it belongs beside the event loop and off the engine's thread;
-docs/serving.md, "What an answer says of itself", has the figures.
+It takes from a fraction of a millisecond to some tens of them, so it belongs off the engine's thread and, but for small hulls, off
+the event loop; docs/serving.md, "What an answer says of itself", has the figures.
 """
 
 from collections.abc import Sequence
@@ -11,11 +11,11 @@ from enum import Enum, auto
 from functools import cached_property
 
 from serving.tasks.geometry import (
+    ExactPoints,
     Indices,
     Points,
     Triangle,
-    convex_hull,
-    first_index,
+    exactly,
     is_permutation,
     is_simple_polygon,
     polygon_area,
@@ -105,15 +105,17 @@ class JudgedTour:
 class HullJudge:
     """Judges hulls of one set of points (P, 2), in O(P log P); a polygon of c corners that is not convex takes O(c^2)."""
 
-    def __init__(self, points: Points) -> None:
-        self._points = points
+    def __init__(self, points: Points | ExactPoints) -> None:
+        self._exact = exactly(points)
+        self._points = self._exact.points
 
     def judge(self, corners: Indices, repair: Repair = Repair.NONE) -> JudgedHull:
         """Judge one answer; with FIX it becomes the convex hull, from the leftmost, then lowest point."""
-        exact = same_cycle([self._first[corner] for corner in corners], self._hull)
+        hull, first = self._exact.hull, self._exact.first
+        exact = same_cycle([int(first[corner]) for corner in corners], hull)
         if repair is Repair.FIX and not exact:
-            changes = len(set(corners) ^ set(self._hull))
-            return JudgedHull(self._hull, True, True, self._area, 1.0, Repaired(changes))
+            changes = len(set(corners) ^ set(hull))
+            return JudgedHull(hull, True, True, self._area, 1.0, Repaired(changes))
         valid = exact or is_simple_polygon(self._points, corners)
         if not valid:
             return JudgedHull(list(corners), False, False, 0.0, 0.0)
@@ -121,22 +123,14 @@ class HullJudge:
         return JudgedHull(list(corners), True, exact, area, 1.0 if exact else min(1.0, area / self._area))
 
     @cached_property
-    def _hull(self) -> list[int]:
-        return convex_hull(self._points)
-
-    @cached_property
     def _area(self) -> float:
-        return polygon_area(self._points, self._hull)
-
-    @cached_property
-    def _first(self) -> list[int]:
-        return [int(index) for index in first_index(self._points)]
+        return polygon_area(self._points, self._exact.hull)
 
 
 class TriangulationJudge:
     """Judges triangulations of one set of points (P, 2), in O(P log P)."""
 
-    def __init__(self, points: Points) -> None:
+    def __init__(self, points: Points | ExactPoints) -> None:
         self._triangulations = Triangulations(points)
 
     def judge(self, triangles: Sequence[Triangle], repair: Repair = Repair.NONE) -> JudgedTriangulation:

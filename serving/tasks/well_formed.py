@@ -8,84 +8,149 @@ to instead of worked out anew.
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from serving.decoding.constraints import Chosen, Joinable
 from serving.decoding.options import SpecialTokens
 from serving.decoding.step import IntArray
-from serving.tasks.geometry import ROUNDING, UNDERFLOW, ExactPoints, Points, first_index, hull_boundary
+from serving.tasks.geometry import DOUBT, ExactPoints, Points, exactly
 
 MOST_POINTS: Final = 200
 """Most points whose triangles are looked through beforehand, which takes O(P^3): 5 ms for 50, 0.3 s for 200."""
+FROM_END: Final = np.array([-2, 0, -1, 1])
+OF_LENGTH: Final = np.array([0, 1, 0, 1])
+"""Where these corners stand, from the right end, and minus the length so often: the last but one, first, last, second."""
+START: Final = np.array([0, 1, 1])
+END: Final = np.array([2, 2, 3])
+"""The lines between them that a further corner must lie left of."""
 
 Bits = NDArray[np.uint64]
 """(..., W): a set of points, the first 64 in the first word."""
 
 
-class ConvexRule:
+class ConvexRule(Joinable):
     """A hull is a strictly convex polygon, counter-clockwise: from the third corner on, what there is so far always is one.
 
     Let c0 .. ck be convex. A point v keeps it so just when it lies left of the last edge, so that ck is turned left at; right of
     the closing edge from ck to c0, so that v is; and left of the first edge, so that c0 is. Then the polygon can end at any time.
     Before the third corner there must be a point left of the first edge: only backwards along the hull there is none.
+
+    Attributes:
+        exact: the points as they go round counter-clockwise: where a mirrored model sees them, mirrored.
+        distinct: (P,) bool, whether no earlier point equals it.
+        first_position: the token of point 0.
+        special: the special ids.
     """
 
-    def __init__(self, points: Points, first_position: int, special: SpecialTokens, *, mirrored: bool = False) -> None:
+    def __init__(
+        self, points: Points | ExactPoints, first_position: int, special: SpecialTokens, *, mirrored: bool = False
+    ) -> None:
         """Prepare for points (P, 2), which a mirrored model sees the other way round."""
-        self._exact = ExactPoints(points)
-        self._sign = -1 if mirrored else 1
-        self._special = special
-        self._tokens = np.arange(len(points)) + first_position
-        self._first_position = first_position
-        self._repeats = first_index(points) != np.arange(len(points))
+        exact = exactly(points)
+        self.exact = ExactPoints(exact.points * (-1.0, 1.0)) if mirrored else exact
+        self.distinct = exact.first == np.arange(len(exact))
+        self.first_position = first_position
+        self.special = special
 
     def banned(self, tokens: IntArray) -> IntArray:
-        """Ban what would not leave a convex polygon, and `eos` before the third corner; (rows, P) or (rows, P + 1)."""
-        corners = tokens - self._first_position
-        rows, length = corners.shape
-        allowed = np.tile(~self._repeats, (rows, 1))
-        np.put_along_axis(allowed, corners, values=False, axis=1)
-        if length == 1:
-            for row, corner in enumerate(corners[:, 0].tolist()):
-                allowed[row, self._backwards.get(corner, ())] = False
-        elif length == 2:
-            self._keep_left(allowed, corners[:, None, :])
-        elif length > 2:
-            first, second, last = corners[:, 0], corners[:, 1], corners[:, -1]
-            lines = np.stack((corners[:, -2], last, first, last, first, second), axis=1)
-            self._keep_left(allowed, lines.reshape(rows, 3, 2))
-        banned = np.where(allowed, self._special.pad, self._tokens)
-        return banned if length > 2 else np.append(banned, np.full((rows, 1), self._special.eos), axis=1)
+        """Ban what would not leave a convex polygon, and `eos` before the third corner; (rows, P + 1)."""
+        rows, length = tokens.shape
+        return self._alone.banned(Chosen(tokens, np.full(rows, length), np.zeros(rows, np.int64)))
+
+    @classmethod
+    def joint(cls, constraints: Sequence[Self]) -> "ConvexRules":
+        """Return the rules of several requests as one."""
+        return ConvexRules(constraints)
 
     @cached_property
-    def _backwards(self) -> dict[int, list[int]]:
+    def _alone(self) -> "ConvexRules":
+        return ConvexRules([self])
+
+    def prepare(self) -> None:
+        """Find the hull, which else the second step does."""
+        assert self.backwards
+
+    @cached_property
+    def backwards(self) -> dict[int, list[int]]:
         """Return the points that follow each on the hull, clockwise along one side of it."""
-        around = hull_boundary(self._exact.points)[:: self._sign]
+        around = self.exact.boundary
         behind: dict[int, list[int]] = {}
         for place, point in enumerate(around):
             line = [around[place - 1]]
-            while len(line) < len(around) - 1 and self._exact.turn(point, line[0], around[place - len(line) - 1]) == 0:
+            while len(line) < len(around) - 1 and self.exact.turn(point, line[0], around[place - len(line) - 1]) == 0:
                 line.append(around[place - len(line) - 1])
             behind[point] = line
         return behind
 
-    def _keep_left(self, allowed: NDArray[np.bool_], lines: IntArray) -> None:
-        """Take out of `allowed` (rows, P) what is not left of all of its row's lines (rows, n, 2), from one point to another."""
-        place = self._exact.scaled
-        start, end = place[lines[..., 0], None], place[lines[..., 1], None]  # (rows, n, 1, 2)
-        across = (start[..., 0] - place[:, 0]) * (end[..., 1] - place[:, 1])
-        along = (start[..., 1] - place[:, 1]) * (end[..., 0] - place[:, 0])
-        turns = self._sign * (across - along)  # (rows, n, P)
-        doubt = ROUNDING * (np.abs(across) + np.abs(along)) + UNDERFLOW
-        allowed &= (turns >= -doubt).all(axis=1)
-        doubtful = (turns <= doubt) & allowed[:, None]
-        if doubtful.any():
-            for row, line, point in np.argwhere(doubtful).tolist():
-                start_point, end_point = lines[row, line].tolist()
-                if self._sign * self._exact.turn(start_point, end_point, point) <= 0:
-                    allowed[row, point] = False
+
+class ConvexRules:
+    """The convex rules of several requests: one look at all of their points for all of their rows."""
+
+    def __init__(self, rules: Sequence[ConvexRule]) -> None:
+        """Lay out the points of N requests side by side, as wide as the most of them, P."""
+        self._rules = rules
+        self._special = rules[0].special
+        self._first_position = rules[0].first_position
+        counts = np.array([len(rule.distinct) for rule in rules])
+        place = np.arange(counts.max())
+        real = place < counts[:, None]
+        padded = np.minimum(place, counts[:, None] - 1)  # the last point again and again
+        at = (counts.cumsum() - counts)[:, None] + padded
+        self._place = np.concatenate([rule.exact.scaled for rule in rules]).T.take(at, axis=1)  # (2, N, P), x and y
+        # Of every point, and behind them of `eos`; (N, P + 1):
+        self._tokens = np.full((len(rules), len(place) + 1), self._special.eos)
+        self._tokens[:, :-1] = np.where(real, place + self._first_position, self._special.pad)
+        self._distinct = np.ones(self._tokens.shape, np.bool_)
+        self._distinct[:, :-1] = np.concatenate([rule.distinct for rule in rules]).take(at) & real
+
+    def banned(self, chosen: Chosen) -> IntArray:
+        """Ban what would not leave a convex polygon, and `eos` before the third corner; (rows, P + 1)."""
+        allowed = self._distinct.take(chosen.owner, axis=0)  # (rows, P + 1)
+        allowed[:, -1] = chosen.length > 2
+        points = allowed[:, :-1]
+        begun = chosen.length > 1
+        if np.count_nonzero(begun) == len(begun):
+            points &= self._convex(chosen)
+        else:
+            if np.count_nonzero(begun):
+                points[begun] &= self._convex(Chosen(*(part[begun] for part in chosen)))
+            for row in np.flatnonzero(chosen.length == 1).tolist():
+                corner = int(chosen.tokens[row, -1]) - self._first_position
+                points[row, corner] = False
+                points[row, self._rules[chosen.owner[row]].backwards.get(corner, ())] = False
+        return np.where(allowed, self._special.pad, self._tokens.take(chosen.owner, axis=0))
+
+    def _convex(self, chosen: Chosen) -> NDArray[np.bool_]:
+        """Return which points (rows, P) keep the corners of rows convex that have two or more; of padding it says anything."""
+        rows, width = chosen.tokens.shape
+        row = np.arange(rows)[:, None]
+        corners = chosen.tokens[row, width + FROM_END - chosen.length[:, None] * OF_LENGTH] - self._first_position
+        place = self._place.take(chosen.owner, axis=1)  # (2, rows, P)
+        at_corners = place[:, row, corners]
+        start = at_corners[..., START, None]  # (2, rows, 3, 1)
+        towards_x, towards_y = at_corners[..., END, None] - start
+        (start_x, start_y), (x, y) = start, place[:, :, None]
+        turns = towards_x * (y - start_y)  # (rows, 3, P)
+        turns -= towards_y * (x - start_x)
+        least = np.minimum.reduce(turns, axis=1)  # (rows, P)
+        left: NDArray[np.bool_] = least > DOUBT
+        doubtful = np.abs(least) <= DOUBT
+        doubtful[row, corners] = False  # these are on one of the lines, and so not left of it
+        if np.count_nonzero(doubtful):
+            self._decide(left, doubtful, chosen.owner, corners)
+        return left
+
+    def _decide(self, left: NDArray[np.bool_], doubtful: NDArray[np.bool_], owner: IntArray, corners: IntArray) -> None:
+        """Find out of doubtful points (rows, P) whether they are left of all lines between their row's corners (rows, 4)."""
+        row, point = np.nonzero(doubtful & self._distinct.take(owner, axis=0)[:, :-1])
+        for rule in set(owner[row].tolist()):
+            own = np.flatnonzero(owner[row] == rule)
+            start, end = corners[row[own][:, None], START], corners[row[own][:, None], END]  # (doubtful, 3)
+            turns = self._rules[rule].exact.turns(start, end, point[own, None])
+            left[row[own], point[own]] = (turns > 0).all(axis=1)
 
 
 class _Left(NamedTuple):
@@ -114,13 +179,13 @@ class TriangulationRule:
     Nothing here changes when the points are mirrored, so one rule serves all symmetries.
     """
 
-    def __init__(self, points: Points, first_position: int, special: SpecialTokens) -> None:
+    def __init__(self, points: Points | ExactPoints, first_position: int, special: SpecialTokens) -> None:
         """Prepare for points (P, 2), not all on one line."""
-        self._exact = ExactPoints(points)
+        self._exact = exactly(points)
         self._special = special
         self._first_position = first_position
-        self._distinct = first_index(points) == np.arange(len(points))
-        self._tokens = np.arange(len(points)) + first_position
+        self._distinct = self._exact.first == np.arange(len(self._exact))
+        self._tokens = np.arange(len(self._exact)) + first_position
         self._all_but = [~np.uint64(1 << bit) for bit in range(64)]
         self._crossing: dict[tuple[int, int], Bits] = {}
         self._left: dict[bytes, _Left] = {}
@@ -209,7 +274,7 @@ class TriangulationRule:
 
     @cached_property
     def _triangle_count(self) -> int:
-        return 2 * int(self._distinct.sum()) - 2 - len(hull_boundary(self._exact.points))
+        return 2 * int(self._distinct.sum()) - 2 - len(self._exact.boundary)
 
     @cached_property
     def _turns(self) -> NDArray[np.int8]:

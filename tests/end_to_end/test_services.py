@@ -95,16 +95,20 @@ def test_a_hull_is_found_and_checked(client):
     assert [token.piece for token in best.decoding.tokens] == ["0", "1", "2", "3", "</s>"]
 
 
-def test_answers_are_checked_beside_the_event_loop(client, monkeypatch):
+@pytest.mark.parametrize(("most", "beside"), [(len(CENTRED) - 1, True), (len(CENTRED), False)])
+def test_what_takes_longer_to_check_than_to_hand_over_is_checked_beside_the_event_loop(
+    client, monkeypatch, most, beside
+):
     loops = []
 
-    def compute(points):
+    def compute(points, corners):
         loops.append(asyncio._get_running_loop())
-        return [0, 1, 2, 3]
+        return 4.0
 
-    monkeypatch.setattr("serving.tasks.verification.convex_hull", compute)
+    monkeypatch.setattr("serving.tasks.verification.polygon_area", compute)
+    monkeypatch.setattr("serving.tasks.pointing.ConvexHull.judged_here", most)
     assert client.find_convex_hull(CENTRED).hypotheses[0].valid
-    assert loops == [None]
+    assert [loop is None for loop in loops] == [beside]
 
 
 def test_a_hull_cut_short_is_not_called_valid(client):

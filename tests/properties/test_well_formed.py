@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serving.decoding.constraints import Constraint
+from serving.decoding.constraints import Chosen, Constraint
 from serving.decoding.hypothesis import FinishReason
 from serving.decoding.options import DecodingOptions
 from serving.decoding.search import decode
@@ -58,6 +58,36 @@ def test_the_hull_is_allowed_from_any_corner(points, data, mirrored):
     assert (
         banned_at(ConvexRule(points, FIRST, SPECIAL, mirrored=mirrored), corners[::-1] if mirrored else corners) is None
     )
+
+
+@settings(deadline=None)
+@given(point_sets, seeds, st.booleans())
+def test_from_the_third_corner_on_just_what_leaves_a_convex_polygon_is_allowed(points, seed, mirrored):
+    rule, turn = ConvexRule(points, FIRST, SPECIAL, mirrored=mirrored), -1 if mirrored else 1
+    (corners,) = answers(seed, points, rule, 1)
+    never = set(repeats(points).tolist())
+    for begun in (corners[:length] for length in range(2, len(corners))):
+        banned = set(rule.banned(np.array([begun]) + FIRST)[0].tolist())
+        for point in range(len(points)):
+            fits = point not in never and is_convex_polygon(points, [*begun, point][::turn])
+            assert (FIRST + point not in banned) == fits
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(point_sets, seeds, st.booleans()), min_size=1, max_size=4), st.data())
+def test_rules_asked_together_say_what_each_says_alone(requests, data):
+    rules = [ConvexRule(points, FIRST, SPECIAL, mirrored=mirrored) for points, _, mirrored in requests]
+    begun, owner = [], []
+    for number, (rule, (points, seed, _)) in enumerate(zip(rules, requests, strict=True)):
+        for corners in answers(seed, points, rule, 3)[: data.draw(st.integers(1, 3))]:
+            begun.append([FIRST + corner for corner in corners[: data.draw(st.integers(0, len(corners) - 1))]])
+            owner.append(number)
+    width = max(map(len, begun)) + data.draw(st.integers(0, 2))
+    tokens = np.array([[SPECIAL.pad] * (width - len(one)) + one for one in begun], np.int64).reshape(len(begun), width)
+    together = ConvexRule.joint(rules).banned(Chosen(tokens, np.array([len(one) for one in begun]), np.array(owner)))
+    for banned, one, number in zip(together, begun, owner, strict=True):
+        alone = rules[number].banned(np.array([one], np.int64).reshape(1, -1))
+        assert set(banned.tolist()) | {SPECIAL.pad} == set(alone[0].tolist()) | {SPECIAL.pad}
 
 
 @settings(deadline=None)

@@ -1,6 +1,7 @@
 """Every call is followed from its first to its last moment."""
 
 import asyncio
+import weakref
 from types import SimpleNamespace
 
 import grpc
@@ -9,6 +10,7 @@ from grpc import StatusCode
 
 from beamstep.v1 import translation_pb2, translation_pb2_grpc
 from serving.calls.call import CURRENT, REQUEST_ID
+from serving.calls.handlers import MOST_KEPT, kept
 from serving.calls.interceptor import CallInterceptor
 from serving.errors import Overloaded
 from serving.servicers.status import StatusInterceptor
@@ -25,6 +27,10 @@ class Notes:
 
     def ended(self, call, context):
         self.calls.append(call)
+
+
+class Handler:
+    """Any handler."""
 
 
 class Failing:
@@ -103,3 +109,27 @@ async def test_a_stream_given_up_between_two_messages_ends_without_a_word():
     await asyncio.create_task(parts.aclose())
     (call,) = notes.calls
     assert call.code is StatusCode.CANCELLED
+
+
+def test_a_handler_is_wrapped_once_and_each_for_its_own_method():
+    made = []
+
+    def wrap(method, handler):
+        made.append((method, handler))
+        return method, handler
+
+    around = kept(wrap)
+    assert [around("/a", "one"), around("/a", "one"), around("/b", "one")] == [
+        ("/a", "one"),
+        ("/a", "one"),
+        ("/b", "one"),
+    ]
+    assert made == [("/a", "one"), ("/b", "one")]
+
+
+def test_a_handler_made_for_one_call_is_forgotten():
+    handlers = [Handler() for _ in range(MOST_KEPT + 1)]
+    first, around = weakref.ref(handlers[0]), kept(lambda method, handler: (method, handler))
+    while handlers:
+        around("/a", handlers.pop(0))
+    assert first() is None
