@@ -13,7 +13,8 @@ class Methods(grpc.GenericRpcHandler):
     """Takes what generated code would give a server, and answers for all of it as one generic handler.
 
     grpc.aio waits for the next call of each method that was registered with it, and begins to wait for all of them anew whenever
-    one has come: with thirty methods that is a tenth of what a refused call costs. A generic handler is waited for once.
+    one has come: with thirty methods that is a tenth of what a refused call costs. A generic handler is waited for once. Acceptors
+    register methods all the same, and take nearly all calls before grpc.aio gets to them.
     """
 
     def __init__(self) -> None:
@@ -25,6 +26,11 @@ class Methods(grpc.GenericRpcHandler):
 
     def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
         """Do nothing: generated code gives the same methods twice."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All methods, as `/package.Service/Method`."""
+        return tuple(self._handlers)
 
     def get(self, method: str) -> Handler | None:
         """Return a method's handler as it was given; None where there is no such method."""

@@ -1,14 +1,17 @@
 """Calls are taken several at a time, or one at a time where grpc.aio is not as it was; either way all are answered."""
 
 import asyncio
+from collections import Counter
 
 import grpc
 import pytest
 from grpc import StatusCode
+from grpc_health.v1 import health_pb2_grpc
+from grpc_health.v1.health import HealthServicer
 
 from beamstep.v1 import translation_pb2, translation_pb2_grpc
 from serving.calls import acceptors
-from serving.calls.acceptors import AT_ONCE, Acceptors
+from serving.calls.acceptors import AT_ONCE, FEW_AT_ONCE, Acceptors
 from serving.calls.methods import Methods
 from serving.errors import Overloaded
 from serving.servicers.status import StatusInterceptor
@@ -57,6 +60,26 @@ async def served(request, monkeypatch):
     await server.stop(0)
     await asyncio.sleep(0.05)
     assert not (asyncio.all_tasks() - before - {asyncio.current_task()}), "nothing waits for calls any more"
+
+
+async def test_no_method_is_left_to_be_taken_one_at_a_time(monkeypatch):
+    """A method that grpc.aio takes by itself is not served while sixteen calls at a time of the others come: health, for one."""
+    methods, asked = Methods(), Counter()
+    server = grpc.aio.server()
+    translation_pb2_grpc.add_TranslationServiceServicer_to_server(Servicer(), methods)
+    health_pb2_grpc.add_HealthServicer_to_server(HealthServicer(), methods)
+    server.add_generic_rpc_handlers((methods,))
+    taking = Acceptors(server, methods, [], [f"{SERVICE}/TranslateText"])
+
+    async def accept(_, method):
+        asked[method] += 1
+
+    monkeypatch.setattr(Acceptors, "_accept", accept)
+    taking.start()
+    await asyncio.sleep(0)
+    busy = f"{SERVICE}/TranslateText"
+    assert asked == {name: AT_ONCE if name == busy else FEW_AT_ONCE for name in methods.names}
+    assert "/grpc.health.v1.Health/Check" in asked
 
 
 def test_the_installed_version_is_known():
