@@ -26,7 +26,6 @@ $(RUNS)/translation-en-de-rewarded/averaged.pt: $(RUNS)/translation-en-de-distil
 $(RUNS)/translation-en-de-resampled/averaged.pt: $(RUNS)/translation-en-de-distilled/averaged.pt
 $(RUNS)/translation-en-de-second/averaged.pt: $(RUNS)/translation-en-de-resampled/averaged.pt
 $(RUNS)/translation-en-de-ensemble/averaged.pt: $(RUNS)/translation-en-de-resampled/averaged.pt $(RUNS)/translation-en-de-second/averaged.pt
-$(RUNS)/translation-en-de-student/averaged.pt: $(RUNS)/translation-en-de-resampled/averaged.pt $(PAIRS)/flickr8k.en-de.ensemble.tsv.gz
 $(RUNS)/translation-en-de-consistent/averaged.pt: $(RUNS)/translation-en-de-resampled/averaged.pt
 
 # The run folder may hold an interrupted run, which goes on.
@@ -42,9 +41,6 @@ $(PAIRS)/flickr8k.en-de.tsv.gz: $(BUNDLES)/translation-en-de/1/manifest.json
 $(PAIRS)/flickr8k.en-de.judged.tsv.gz: $(BUNDLES)/translation-en-de/1/manifest.json $(BUNDLES)/translation-de-en/1/manifest.json
 	$(BIN)/beamstep distil $(BUNDLES)/translation-en-de --captions $(FROM)/flickr8k/captions.jsonl $(HELD_BACK) \
 	    --reverse $(BUNDLES)/translation-de-en --candidates 8 --output $@
-
-$(PAIRS)/flickr8k.en-de.ensemble.tsv.gz: $(BUNDLES)/translation-en-de-ensemble/1/manifest.json
-	$(BIN)/beamstep distil $(BUNDLES)/translation-en-de-ensemble --captions $(FROM)/flickr8k/captions.jsonl $(HELD_BACK) --output $@
 
 # The data folder may be read-only: what is distilled lies beside links into it.
 $(FROM):
