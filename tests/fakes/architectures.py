@@ -47,6 +47,12 @@ Every other choice stands with and without every cell, every attention and every
 """
 
 
+ATTENTIVE = "gru, dot, attentive encoder"
+OTHERS: Mapping[str, Mapping[str, Any]] = {
+    ATTENTIVE: {"encoder": "attentive", "encoder_size": 16, "encoder_layers": 2, "encoder_heads": 2}
+}
+"""What has no cell in its encoder."""
+
 ENSEMBLE = "ensemble"
 MEMBERS = ("gru, dot", "lstm, additive")
 """The architectures of an ensemble's members: one with attention keys and a cell's second state, which the other has not."""
@@ -55,7 +61,7 @@ MEMBERS = ("gru, dot", "lstm, additive")
 def model_config(name: str) -> TranslationModelConfig:
     """Return the section of an architecture, with sizes that are all different."""
     sizes = {"embedding_size": 10, "encoder_size": 12, "hidden_size": 14, "dropout": 0.0}
-    return TranslationModelConfig.model_validate({"kind": "translation", **sizes, **ARCHITECTURES[name]})
+    return TranslationModelConfig.model_validate({"kind": "translation", **sizes, **{**ARCHITECTURES, **OTHERS}[name]})
 
 
 def untrained_model(name: str) -> SequenceToSequence:

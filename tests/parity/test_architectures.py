@@ -24,6 +24,7 @@ from serving.session import OnnxModel, SessionConfig
 from tests.fakes.architectures import (
     ARCHITECTURES,
     ENSEMBLE,
+    OTHERS,
     POINTERS,
     SOURCES,
     TARGETS,
@@ -100,7 +101,7 @@ def trace(blank_bundles: dict[TaskName, Bundle], tmp_path_factory: pytest.TempPa
     return traced
 
 
-@pytest.fixture(scope="module", params=[*ARCHITECTURES, ENSEMBLE, *POINTERS])
+@pytest.fixture(scope="module", params=[*ARCHITECTURES, *OTHERS, ENSEMBLE, *POINTERS])
 def pair(request: pytest.FixtureRequest, trace: Callable[[str], Pair]) -> Pair:
     """Each architecture in turn."""
     return trace(request.param)

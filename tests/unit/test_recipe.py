@@ -56,6 +56,14 @@ def test_every_packaged_recipe_is_right_and_named_as_its_file(name: str) -> None
             {"kind": "pointer", "encoder": {"kind": "set", "hidden_size": 32, "num_heads": 5}},
             ["model.pointer.encoder.set: given", "hidden_size 32 is no multiple of num_heads 5"],
         ),
+        (
+            "model",
+            {"kind": "translation", "encoder": "attentive", "encoder_size": 20, "encoder_heads": 4},
+            [
+                "model.translation: given",
+                "encoder_size 20 of an attentive encoder is no multiple of twice encoder_heads, 8",
+            ],
+        ),
         ("data_sources", [{"name": "x"}], ["data_sources.0.licence: missing"]),
     ],
 )

@@ -11,7 +11,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from tests.fakes.architectures import ARCHITECTURES, SOURCES, TARGETS, model_config, untrained_model
+from tests.fakes.architectures import ARCHITECTURES, OTHERS, SOURCES, TARGETS, model_config, untrained_model
 from training.loss import smoothed_cross_entropy
 from training.models.attention import ATTENTION
 from training.models.base import Memory, SequenceToSequence, State
@@ -21,7 +21,7 @@ from training.problems.base import Batch
 from training.problems.reverse import ReverseConfig
 from training.vocabulary import BOS, EOS, PAD
 
-every_architecture = pytest.mark.parametrize("name", ARCHITECTURES)
+every_architecture = pytest.mark.parametrize("name", [*ARCHITECTURES, *OTHERS])
 SOURCE_TOKENS = torch.tensor([[5, 6, 7, EOS], [4, EOS, PAD, PAD], [8, 9, EOS, PAD]])
 SOURCE_LENGTHS = torch.tensor([4, 2, 3])
 TARGET = torch.tensor([[4, 5, 6, EOS], [7, EOS, PAD, PAD], [8, 8, EOS, PAD]])

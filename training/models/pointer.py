@@ -16,7 +16,8 @@ from training.config import ModelConfig, RecipeError
 from training.models.base import Decoder, Encoder, Memory, SequenceToSequence, State
 from training.models.cells import GRUCell
 from training.models.recurrent_points import RecurrentPoints, RecurrentPointsConfig
-from training.models.set_encoder import HIDDEN, SetEncoder, SetEncoderConfig
+from training.models.self_attention import HIDDEN
+from training.models.set_encoder import SetEncoder, SetEncoderConfig
 from training.problems.base import Problem
 from training.problems.points import FreshPointSets
 from training.problems.tour import TourProblem

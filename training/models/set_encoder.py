@@ -1,7 +1,6 @@
-"""An encoder of point sets that no order of the points can change: pre-norm self-attention without positions.
+"""An encoder of point sets that no order of the points can change: self-attention without positions.
 
-Vaswani et al. 2017 (arXiv:1706.03762), section 3.1, with the layer norm before each block (Xiong et al. 2020,
-arXiv:2002.04745) and no positional encoding, as Vinyals et al. 2016 ("Order matters") ask of sets.
+There is no positional encoding, as Vinyals et al. 2016 ("Order matters") ask of sets.
 """
 
 from typing import Literal, Self
@@ -12,9 +11,7 @@ from torch import Tensor, nn
 
 from training.config import Config
 from training.models.base import Memory
-
-HIDDEN = -1e9
-"""Added to the attention score of a padded position: finite, so that a set without points gives no NaN."""
+from training.models.self_attention import SelfAttentionLayer, hidden_scores
 
 
 def normalise_points(points: Tensor, point_counts: Tensor) -> tuple[Tensor, Tensor]:
@@ -54,38 +51,6 @@ class PointFeatures(nn.Module):
         return centred[..., 0:1] * self.x + centred[..., 1:2] * self.y + self.shift
 
 
-class SetAttentionLayer(nn.Module):
-    """One pre-norm block: self-attention, then a feed-forward network, each added to what came in."""
-
-    def __init__(self, hidden_size: int, num_heads: int, dropout: float) -> None:
-        super().__init__()
-        self.num_heads = num_heads
-        self.before_attention = nn.LayerNorm(hidden_size)
-        self.query_key_value = nn.Linear(hidden_size, 3 * hidden_size)
-        self.mix = nn.Linear(hidden_size, hidden_size)
-        self.before_feed_forward = nn.LayerNorm(hidden_size)
-        self.widen = nn.Linear(hidden_size, 4 * hidden_size)
-        self.narrow = nn.Linear(4 * hidden_size, hidden_size)
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(self, x: Tensor, hidden: Tensor) -> Tensor:
-        """Return (N, S, H) for x (N, S, H); `hidden` (N, 1, 1, S) is added to the scores, 0 where a position is real."""
-        x = x + self.dropout(self._attend(self.before_attention(x), hidden))
-        widened = torch.relu(self.widen(self.before_feed_forward(x)))
-        after: Tensor = x + self.dropout(self.narrow(widened))
-        return after
-
-    def _attend(self, x: Tensor, hidden: Tensor) -> Tensor:
-        sets, length, size = x.shape
-        heads = self.query_key_value(x).view(sets, length, 3, self.num_heads, size // self.num_heads)
-        query, key, value = heads.permute(2, 0, 3, 1, 4).unbind(0)  # each (N, heads, S, H / heads)
-        scale = (size // self.num_heads) ** -0.5
-        weights = torch.softmax((query * scale) @ key.transpose(2, 3) + hidden, dim=-1)
-        mixed = (weights.to(value.dtype) @ value).transpose(1, 2).reshape(sets, length, size)
-        attended: Tensor = self.mix(mixed)
-        return attended
-
-
 class SetEncoderConfig(Config):
     """Size of the attentive set encoder."""
 
@@ -109,7 +74,7 @@ class SetEncoder(nn.Module):
         super().__init__()
         self.features = PointFeatures(config.hidden_size)
         self.layers = nn.ModuleList(
-            SetAttentionLayer(config.hidden_size, config.num_heads, config.dropout) for _ in range(config.num_layers)
+            SelfAttentionLayer(config.hidden_size, config.num_heads, config.dropout) for _ in range(config.num_layers)
         )
         self.norm = nn.LayerNorm(config.hidden_size)
 
@@ -120,7 +85,7 @@ class SetEncoder(nn.Module):
             the memory, zeros where padded; and its mean over the real points, (N, H), a summary of the set.
         """
         scaled, mask = normalise_points(points, point_counts)
-        hidden = ((~mask).to(torch.float32) * HIDDEN)[:, None, None, :]
+        hidden = hidden_scores(mask)
         x = self.features(scaled)
         for layer in self.layers:
             x = layer(x, hidden)

@@ -17,6 +17,7 @@ from training.models.attention import ATTENTION, KEYS, Attention, AttentionKind,
 from training.models.base import Decoder, Encoder, Memory, SequenceToSequence, State
 from training.models.cells import CELLS, CellKind
 from training.models.recurrent import RecurrentStack, UpperCells, state_name
+from training.models.self_attention import AttentiveStack
 from training.problems.base import Problem
 from training.problems.translation import TranslationProblem
 from training.vocabulary import BOS, PAD
@@ -43,9 +44,11 @@ class TranslationModelConfig(ModelConfig):
     attention: AttentionKind = "dot"
     input_feeding: bool = True
     embedding_size: int = Field(default=192, ge=1)
+    encoder: Literal["recurrent", "attentive"] = "recurrent"
     encoder_size: int = Field(default=256, ge=1)
     encoder_layers: int = Field(default=1, ge=1)
     encoder_bidirectional: bool = True
+    encoder_heads: int = Field(default=4, ge=1)
     hidden_size: int = Field(default=256, ge=1)
     decoder_layers: int = Field(default=1, ge=1)
     dropout: float = Field(default=0.3, ge=0, lt=1)
@@ -58,6 +61,30 @@ class TranslationModelConfig(ModelConfig):
                 "allowed with it: input_feeding false"
             )
         return self
+
+    @model_validator(mode="after")
+    def _whole_heads(self) -> Self:
+        if self.encoder == "attentive" and self.encoder_size % (2 * self.encoder_heads):
+            raise ValueError(
+                f"encoder_size {self.encoder_size} of an attentive encoder is no multiple of twice encoder_heads, "
+                f"{2 * self.encoder_heads}"
+            )
+        return self
+
+    def reader(self) -> RecurrentStack | AttentiveStack:
+        """Make what reads the embedded source."""
+        if self.encoder == "attentive":
+            return AttentiveStack(
+                self.embedding_size, self.encoder_size, self.encoder_layers, self.encoder_heads, self.dropout
+            )
+        return RecurrentStack(
+            self.cell,
+            self.embedding_size,
+            self.encoder_size,
+            self.encoder_layers,
+            self.dropout,
+            bidirectional=self.encoder_bidirectional,
+        )
 
     def build(self, problem: Problem) -> SequenceToSequence:
         """Make the model for the problem's vocabularies."""
@@ -79,14 +106,7 @@ class TranslationEncoder(Encoder):
         size = config.hidden_size
         self.config = config
         self.embedding = _embedding(vocabulary_size, config.embedding_size)
-        self.recurrent = RecurrentStack(
-            config.cell,
-            config.embedding_size,
-            config.encoder_size,
-            config.encoder_layers,
-            config.dropout,
-            bidirectional=config.encoder_bidirectional,
-        )
+        self.recurrent = config.reader()  # by this name in every checkpoint, attentive ones too
         self.memory = None if config.attention == "none" else nn.Linear(self.recurrent.output_size, size)
         self.initial = nn.Linear(self.recurrent.output_size, config.decoder_layers * size)
         self.keys = memory_keys(config.attention, size)
@@ -110,7 +130,10 @@ class TranslationEncoder(Encoder):
         return Memory(memory, mask, {} if self.keys is None else {KEYS: self.keys(memory)})
 
     def _first_state(self, last: Tensor) -> State:
-        """Turn the top layer's last states (N, D * H), forward first, into the state of every layer of the decoder."""
+        """Turn what was read at last (N, D * H) into the state of every layer of the decoder.
+
+        It is the top layer's last states, forward first; of an attentive encoder its mean.
+        """
         first = torch.tanh(self.initial(self.dropout(last))).chunk(self.config.decoder_layers, 1)
         state: State = {}
         for layer, hidden in enumerate(first, start=1):
