@@ -180,8 +180,9 @@ class Server:
         """
         config = self._config
         methods, calls = Methods(), CallInterceptor(self._observers)
+        acceptors = Acceptors(methods, BUSY, lambda: self._backend.full)
         # Who calls with a token is known behind the gate alone, so that with tokens all are refused in the ordinary way.
-        first = [] if self._access.interceptors else [Refusals(self._backend, calls, methods)]
+        first = [] if self._access.interceptors else [Refusals(self._backend, calls, methods, acceptors.hurry)]
         interceptors = [*first, calls, *self._access.interceptors, StatusInterceptor(), self._doors]
         server = grpc.aio.server(
             interceptors=interceptors,
@@ -195,7 +196,7 @@ class Server:
         )
         await self._add_services(methods)
         server.add_generic_rpc_handlers((methods,))
-        acceptors = Acceptors(server, methods, interceptors, BUSY)
+        acceptors.register(server, interceptors)
         try:
             self.port = self._access.open_port(server, config.host, config.port)
         except RuntimeError as error:

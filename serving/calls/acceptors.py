@@ -5,6 +5,9 @@ A round is short on an idle machine. Beside an engine that holds the interpreter
 and then calls are not looked at, and not refused, for seconds. Here several are asked for at once of every method, and each costs
 less processor. Of every method: one that was left to grpc.aio would wait for ever where the others are taken sixteen at a time.
 
+How many depends on what becomes of them. A call that is to be refused is best taken soon. One that is to be answered is not: while
+it waits in gRPC's core its client can give it up at no cost, and taken too early it costs a turn of the engine.
+
 What this calls is grpc.aio's own and no part of its interface, so it is used where it looks as it did in the version that it was
 written for (1.85); grpc.aio takes calls by itself otherwise, one at a time.
 """
@@ -13,7 +16,7 @@ import asyncio
 import importlib
 import inspect
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final
 
 import grpc
@@ -22,10 +25,10 @@ from serving.calls.methods import Methods
 
 logger = logging.getLogger(__name__)
 
-AT_ONCE: Final = 16
-"""Calls of each busy method that are asked for at a time."""
-FEW_AT_ONCE: Final = 4
-"""The same of every other method."""
+AT_ONCE: Final = 2
+"""Calls of each busy method that are asked for at a time; of every other method one."""
+AT_ONCE_CROWDED: Final = 16
+"""The same while a queue is full, so that most calls are to be refused; of every other method a quarter as many."""
 CORE: Final[Any] = importlib.import_module("grpc._cython.cygrpc")
 KNOWN: Final = {
     "_handle_rpc": ["method_name", "method_resolver", "interceptors", "rpc_state", "loop", "concurrency_exceeded"],
@@ -39,38 +42,58 @@ KNOWN: Final = {
 class Acceptors:
     """Takes the calls of a server from when it has started until it stops."""
 
-    def __init__(
-        self,
-        server: grpc.aio.Server,
-        methods: Methods,
-        interceptors: Sequence[grpc.aio.ServerInterceptor],
-        busy: Collection[str],
-    ) -> None:
-        """Name all methods to the core, of a server that has not started.
+    def __init__(self, methods: Methods, busy: Collection[str], crowded: Callable[[], bool]) -> None:
+        """Prepare.
 
         Args:
-            server: which has `interceptors`, and knows `methods`.
-            methods: who answers; all of them are there.
-            interceptors: the outermost first.
+            methods: who answers.
             busy: methods that many calls are made of; names that the server does not have mean nothing.
+            crowded: says whether some queue is full.
         """
         self._methods = methods
-        self._interceptors = tuple(interceptors)
-        names = methods.names if known() else ()
-        self._at_once = {method: AT_ONCE if method in busy else FEW_AT_ONCE for method in names}
+        self._busy = busy
+        self._crowded = crowded
+        self._usual: dict[str, int] = {}
+        self._most: dict[str, int] = {}
+        self._asking: dict[str, int] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        for method in names:
+        self._interceptors: tuple[grpc.aio.ServerInterceptor, ...] = ()
+        self._core: Any = None
+
+    def register(self, server: grpc.aio.Server, interceptors: Sequence[grpc.aio.ServerInterceptor]) -> None:
+        """Name all methods, which are there by now, to the core of a server that has not started.
+
+        Args:
+            server: which has these interceptors, and knows the methods.
+            interceptors: the outermost first.
+        """
+        for method in self._methods.names if known() else ():
             service, _, name = method.strip("/").rpartition("/")
-            handlers: dict[str, Any] = {name: methods.get(method)}
+            handlers: dict[str, Any] = {name: self._methods.get(method)}
             server.add_registered_method_handlers(service, handlers)
-        self._core: Any = getattr(server, "_server", None)
+            is_busy = method in self._busy
+            self._usual[method] = AT_ONCE if is_busy else 1
+            self._most[method] = AT_ONCE_CROWDED if is_busy else AT_ONCE_CROWDED // 4
+            self._asking[method] = 0
+        self._interceptors = tuple(interceptors)
+        self._core = getattr(server, "_server", None)
 
     def start(self) -> None:
         """Take calls, of a server that has started."""
-        if not self._at_once:
+        if not self._asking:
             logger.warning("this version of grpc is not known: calls are taken one at a time")
-        for method, count in self._at_once.items():
-            for _ in range(count):
+        self._ask(self._usual)
+
+    def hurry(self) -> None:
+        """Take more calls at a time until no queue is full any more."""
+        if self._asking != self._most:
+            self._ask(self._most)
+
+    def _ask(self, at_once: Mapping[str, int]) -> None:
+        """Ask for so many calls of each method at a time."""
+        for method, count in at_once.items():
+            for _ in range(self._asking[method], count):
+                self._asking[method] += 1
                 self._keep(self._accept(method))
 
     def _keep(self, work: Any) -> None:
@@ -80,7 +103,7 @@ class Acceptors:
         task.add_done_callback(self._tasks.discard)
 
     async def _accept(self, method: str) -> None:
-        """Take one call of a method after the other, and have each answered."""
+        """Take one call of a method after the other, and have each answered, as long as so many are to be asked for."""
         loop, path = asyncio.get_running_loop(), method.encode()
         while self._core.is_running():
             try:
@@ -91,6 +114,9 @@ class Acceptors:
             self._keep(CORE._schedule_rpc_coro(answering, state, loop, method))
             # They hold the errors of the call, and with them its model, and the next call may be far.
             del state, answering
+            if self._asking[method] > self._usual[method] and not self._crowded():
+                break
+        self._asking[method] -= 1
 
 
 def known() -> bool:

@@ -11,7 +11,7 @@ from grpc_health.v1.health import HealthServicer
 
 from beamstep.v1 import translation_pb2, translation_pb2_grpc
 from serving.calls import acceptors
-from serving.calls.acceptors import AT_ONCE, FEW_AT_ONCE, Acceptors
+from serving.calls.acceptors import AT_ONCE, AT_ONCE_CROWDED, Acceptors
 from serving.calls.methods import Methods
 from serving.errors import Overloaded
 from serving.servicers.status import StatusInterceptor
@@ -50,11 +50,13 @@ async def served(request, monkeypatch):
     translation_pb2_grpc.add_TranslationServiceServicer_to_server(servicer, methods)
     server.add_generic_rpc_handlers((methods,))
     busy = [f"{SERVICE}/TranslateText", f"{SERVICE}/StreamTranslateText", "/no.Such/Method"]
-    taking = Acceptors(server, methods, interceptors, busy)
+    taking = Acceptors(methods, busy, lambda: True)
+    taking.register(server, interceptors)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     before = asyncio.all_tasks()
     taking.start()
+    taking.hurry()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         yield servicer, translation_pb2_grpc.TranslationServiceStub(channel), channel
     await server.stop(0)
@@ -64,22 +66,62 @@ async def served(request, monkeypatch):
 
 async def test_no_method_is_left_to_be_taken_one_at_a_time(monkeypatch):
     """A method that grpc.aio takes by itself is not served while sixteen calls at a time of the others come: health, for one."""
-    methods, asked = Methods(), Counter()
+    methods = Methods()
     server = grpc.aio.server()
     translation_pb2_grpc.add_TranslationServiceServicer_to_server(Servicer(), methods)
     health_pb2_grpc.add_HealthServicer_to_server(HealthServicer(), methods)
     server.add_generic_rpc_handlers((methods,))
-    taking = Acceptors(server, methods, [], [f"{SERVICE}/TranslateText"])
-
-    async def accept(_, method):
-        asked[method] += 1
-
-    monkeypatch.setattr(Acceptors, "_accept", accept)
-    taking.start()
-    await asyncio.sleep(0)
     busy = f"{SERVICE}/TranslateText"
-    assert asked == {name: AT_ONCE if name == busy else FEW_AT_ONCE for name in methods.names}
-    assert "/grpc.health.v1.Health/Check" in asked
+    crowded = True
+    taking = Acceptors(methods, [busy], lambda: crowded)
+    taking.register(server, [])
+
+    class Core:
+        """Has no call for anybody until it is told to."""
+
+        def __init__(self):
+            self.waiting = []
+
+        def is_running(self):
+            return True
+
+        def _request_registered_call(self, path):
+            future = asyncio.get_running_loop().create_future()
+            self.waiting.append((path.decode(), future))
+            return future
+
+    async def handled(*_):
+        pass
+
+    async def scheduled(coroutine, *_):
+        await coroutine
+
+    core = taking._core = Core()
+    monkeypatch.setattr(acceptors.CORE, "_handle_rpc", handled)
+    monkeypatch.setattr(acceptors.CORE, "_schedule_rpc_coro", scheduled)
+
+    async def asked():
+        await asyncio.sleep(0.01)
+        return Counter(path for path, future in core.waiting if not future.done())
+
+    taking.start()
+    usual = {name: AT_ONCE if name == busy else 1 for name in methods.names}
+    assert await asked() == usual
+    assert "/grpc.health.v1.Health/Check" in usual
+    for _ in range(2):
+        taking.hurry()
+        assert await asked() == {
+            name: AT_ONCE_CROWDED if name == busy else AT_ONCE_CROWDED // 4 for name in methods.names
+        }
+    crowded = False
+    for _ in range(AT_ONCE_CROWDED):
+        for _, future in list(core.waiting):
+            if not future.done():
+                future.set_result(None)
+        await asyncio.sleep(0)
+    assert await asked() == usual, "as before, once there is room again"
+    for task in taking._tasks:
+        task.cancel()
 
 
 def test_the_installed_version_is_known():
@@ -95,7 +137,7 @@ async def inside(servicer, count: int) -> None:
 
 async def test_more_calls_than_are_taken_at_once_are_answered(served):
     servicer, stub, _ = served
-    calls = [stub.TranslateText(Request(text=str(number))) for number in range(5 * AT_ONCE)]
+    calls = [stub.TranslateText(Request(text=str(number))) for number in range(5 * AT_ONCE_CROWDED)]
     await inside(servicer, len(calls))
     servicer.go.set()
     assert [(await call).source_pieces for call in calls] == [[str(number)] for number in range(len(calls))]
@@ -116,7 +158,7 @@ async def test_streams_errors_and_methods_there_are_none_of(served):
 
 async def test_a_call_that_is_cancelled_ends_its_handler(served):
     servicer, stub, _ = served
-    calls = [stub.TranslateText(Request(text="a")) for _ in range(2 * AT_ONCE)]
+    calls = [stub.TranslateText(Request(text="a")) for _ in range(2 * AT_ONCE_CROWDED)]
     await inside(servicer, len(calls))
     for call in calls:
         call.cancel()
