@@ -14,7 +14,7 @@ class Methods(grpc.GenericRpcHandler):
 
     grpc.aio waits for the next call of each method that was registered with it, and begins to wait for all of them anew whenever
     one has come: with thirty methods that is a tenth of what a refused call costs. A generic handler is waited for once. Acceptors
-    register methods all the same, and take nearly all calls before grpc.aio gets to them.
+    register methods all the same, and take most calls before grpc.aio gets to them.
     """
 
     def __init__(self) -> None:
