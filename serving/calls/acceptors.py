@@ -84,11 +84,6 @@ class Acceptors:
             logger.warning("this version of grpc is not known: calls are taken one at a time")
         self._ask(self._usual)
 
-    def hurry(self) -> None:
-        """Take more calls at a time until no queue is full any more."""
-        if self._asking != self._most:
-            self._ask(self._most)
-
     def _ask(self, at_once: Mapping[str, int]) -> None:
         """Ask for so many calls of each method at a time."""
         for method, count in at_once.items():
@@ -114,7 +109,9 @@ class Acceptors:
             self._keep(CORE._schedule_rpc_coro(answering, state, loop, method))
             # They hold the errors of the call, and with them its model, and the next call may be far.
             del state, answering
-            if self._asking[method] > self._usual[method] and not self._crowded():
+            if self._crowded():
+                self._ask(self._most)  # until no queue is full any more
+            elif self._asking[method] > self._usual[method]:
                 break
         self._asking[method] -= 1
 

@@ -43,16 +43,14 @@ KINDS: Final[Mapping[str, type[Task]]] = {
 class Refusals(grpc.aio.ServerInterceptor):
     """Stands in front of all others, and lets everything through as long as no queue is full."""
 
-    def __init__(self, backend: Backend, calls: CallInterceptor, methods: Methods, hurry: Callable[[], None]) -> None:
+    def __init__(self, backend: Backend, calls: CallInterceptor, methods: Methods) -> None:
         """Look at calls from now on.
 
         Args:
             backend: knows which queues are full, and for whom.
             calls: tells the observers, of refused calls too.
             methods: those of the server.
-            hurry: asked for whenever a call comes while a queue is full, to have calls taken more at a time.
         """
-        self._hurry = hurry
         self._backend = backend
         self._calls = calls
         self._methods = methods
@@ -61,10 +59,7 @@ class Refusals(grpc.aio.ServerInterceptor):
         """Look at one call, once its message is there, if a queue is full; make nothing of it otherwise."""
         kind = KINDS.get(handler_call_details.method)
         handler = self._methods.get(handler_call_details.method)
-        full = self._backend.full
-        if full:
-            self._hurry()
-        if kind is None or handler is None or not full:
+        if kind is None or handler is None or not self._backend.full:
             return await continuation(handler_call_details)
         look = _Look(self, kind, handler.request_deserializer, continuation, handler_call_details)
         if handler.unary_unary is not None:

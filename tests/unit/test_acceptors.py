@@ -56,7 +56,6 @@ async def served(request, monkeypatch):
     await server.start()
     before = asyncio.all_tasks()
     taking.start()
-    taking.hurry()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         yield servicer, translation_pb2_grpc.TranslationServiceStub(channel), channel
     await server.stop(0)
@@ -72,7 +71,7 @@ async def test_no_method_is_left_to_be_taken_one_at_a_time(monkeypatch):
     health_pb2_grpc.add_HealthServicer_to_server(HealthServicer(), methods)
     server.add_generic_rpc_handlers((methods,))
     busy = f"{SERVICE}/TranslateText"
-    crowded = True
+    crowded = False
     taking = Acceptors(methods, [busy], lambda: crowded)
     taking.register(server, [])
 
@@ -108,8 +107,16 @@ async def test_no_method_is_left_to_be_taken_one_at_a_time(monkeypatch):
     usual = {name: AT_ONCE if name == busy else 1 for name in methods.names}
     assert await asked() == usual
     assert "/grpc.health.v1.Health/Check" in usual
+
+    def take_one():
+        """Let one call come, of any method."""
+        next(future for _, future in core.waiting if not future.done()).set_result(None)
+
+    take_one()
+    assert await asked() == usual
+    crowded = True
     for _ in range(2):
-        taking.hurry()
+        take_one()
         assert await asked() == {
             name: AT_ONCE_CROWDED if name == busy else AT_ONCE_CROWDED // 4 for name in methods.names
         }
