@@ -72,7 +72,7 @@ SERVICE_NAMES: Final = {
     "pointing": pointing_pb2.DESCRIPTOR.services_by_name["PointingService"].full_name,
 }
 PENDING_CALLS: Final = 8_000
-"""Calls of a method that have come and that the event loop has not got to yet. One that its client gave up counts until its turn comes,
+"""Calls of a method that have come and that the event loop has not got to yet. One that its client gave up counts until its turn,
 though it costs nothing then: of 500 clients, half of whom give up within half a second, there are thousands of them."""
 LINGER_S: Final = 0.3
 """How long the port stays open behind the last answer, so that whoever calls again at once is told to go elsewhere."""

@@ -1,4 +1,4 @@
-"""Every recurrent architecture, small and with random weights; docs/architectures.md has what they are."""
+"""Every architecture, small and with random weights; docs/architectures.md has what they are."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,6 +10,7 @@ from training.models.ensemble import ensemble_of
 from training.models.point_sequence import PointSequenceConfig, PointSequenceDecoder, PointSequenceEncoder
 from training.models.pointer import PointerConfig, PointerDecoder, PointerEncoder
 from training.models.recurrent_points import RecurrentPointsConfig
+from training.models.transformer import TransformerConfig, TransformerDecoder, TransformerEncoder
 from training.models.translation import TranslationDecoder, TranslationEncoder, TranslationModelConfig
 
 SOURCES, TARGETS = 23, 19
@@ -48,8 +49,10 @@ Every other choice stands with and without every cell, every attention and every
 
 
 ATTENTIVE = "gru, dot, attentive encoder"
+TRANSFORMER = "transformer"
 OTHERS: Mapping[str, Mapping[str, Any]] = {
-    ATTENTIVE: {"encoder": "attentive", "encoder_size": 16, "encoder_layers": 2, "encoder_heads": 2}
+    ATTENTIVE: {"encoder": "attentive", "encoder_size": 16, "encoder_layers": 2, "encoder_heads": 2},
+    TRANSFORMER: {"hidden_size": 12, "feed_forward_size": 18, "num_heads": 3, "encoder_layers": 2, "decoder_layers": 2},
 }
 """What has no cell in its encoder."""
 
@@ -59,9 +62,18 @@ MEMBERS = ("gru, dot", "lstm, additive")
 
 
 def model_config(name: str) -> TranslationModelConfig:
-    """Return the section of an architecture, with sizes that are all different."""
+    """Return the section of an architecture with cells, with sizes that are all different."""
     sizes = {"embedding_size": 10, "encoder_size": 12, "hidden_size": 14, "dropout": 0.0}
     return TranslationModelConfig.model_validate({"kind": "translation", **sizes, **{**ARCHITECTURES, **OTHERS}[name]})
+
+
+def fresh_model(name: str, sources: int, targets: int) -> SequenceToSequence:
+    """Make an architecture as a recipe does, for vocabularies of these sizes."""
+    if name == TRANSFORMER:
+        config = TransformerConfig(kind="transformer", dropout=0.0, **OTHERS[name])
+        return SequenceToSequence(TransformerEncoder(config, sources), TransformerDecoder(config, targets))
+    recurrent = model_config(name)
+    return SequenceToSequence(TranslationEncoder(recurrent, sources), TranslationDecoder(recurrent, targets))
 
 
 def untrained_model(name: str) -> SequenceToSequence:
@@ -69,8 +81,7 @@ def untrained_model(name: str) -> SequenceToSequence:
     if name == ENSEMBLE:
         return ensemble_of([untrained_model(member) for member in MEMBERS]).eval()
     torch.manual_seed(7)
-    config = model_config(name)
-    return _sharpened(SequenceToSequence(TranslationEncoder(config, SOURCES), TranslationDecoder(config, TARGETS)))
+    return _sharpened(fresh_model(name, SOURCES, TARGETS))
 
 
 POINTERS: Mapping[str, PointerConfig | PointSequenceConfig] = {

@@ -11,7 +11,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from tests.fakes.architectures import ARCHITECTURES, OTHERS, SOURCES, TARGETS, model_config, untrained_model
+from tests.fakes.architectures import ARCHITECTURES, OTHERS, SOURCES, TARGETS, fresh_model, untrained_model
 from training.loss import smoothed_cross_entropy
 from training.models.attention import ATTENTION
 from training.models.base import Memory, SequenceToSequence, State
@@ -108,8 +108,7 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> tuple[int, int, list[Batch]
 def test_it_learns_the_toy(toy: tuple[int, int, list[Batch]], name: str) -> None:
     source_size, target_size, batches = toy
     torch.manual_seed(1)
-    config = model_config(name)
-    model = SequenceToSequence(TranslationEncoder(config, source_size), TranslationDecoder(config, target_size))
+    model = fresh_model(name, source_size, target_size)
     optimizer = torch.optim.Adam(model.parameters(), 0.02)
     losses = []
     for step in range(30):

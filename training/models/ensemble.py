@@ -19,13 +19,14 @@ from training.models.base import Decoder, Encoder, Memory, SequenceToSequence, S
 from training.models.captioning import CaptioningModelConfig
 from training.models.point_sequence import PointSequenceConfig
 from training.models.pointer import PointerConfig
+from training.models.transformer import TransformerConfig
 from training.models.translation import TranslationModelConfig
 from training.problems.base import Problem
 
 MEMORY = "memory"
 
 AnyMember = Annotated[
-    TranslationModelConfig | CaptioningModelConfig | PointerConfig | PointSequenceConfig,
+    TranslationModelConfig | TransformerConfig | CaptioningModelConfig | PointerConfig | PointSequenceConfig,
     Field(discriminator="kind"),
 ]
 """What decodes by itself; to add a model, define its config class beside it (training/config.py says what it must have)."""

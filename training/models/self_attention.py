@@ -21,17 +21,23 @@ def hidden_scores(mask: Tensor) -> Tensor:
 
 
 class SelfAttentionLayer(nn.Module):
-    """One pre-norm block: self-attention, then a feed-forward network, each added to what came in."""
+    """One pre-norm block: self-attention, then a feed-forward network, each added to what came in.
 
-    def __init__(self, hidden_size: int, num_heads: int, dropout: float) -> None:
+    `feed_forward_size` is four times `hidden_size` by default, as in Vaswani et al. 2017.
+    """
+
+    def __init__(
+        self, hidden_size: int, num_heads: int, dropout: float, *, feed_forward_size: int | None = None
+    ) -> None:
         super().__init__()
+        inner = 4 * hidden_size if feed_forward_size is None else feed_forward_size
         self.num_heads = num_heads
         self.before_attention = nn.LayerNorm(hidden_size)
         self.query_key_value = nn.Linear(hidden_size, 3 * hidden_size)
         self.mix = nn.Linear(hidden_size, hidden_size)
         self.before_feed_forward = nn.LayerNorm(hidden_size)
-        self.widen = nn.Linear(hidden_size, 4 * hidden_size)
-        self.narrow = nn.Linear(4 * hidden_size, hidden_size)
+        self.widen = nn.Linear(hidden_size, inner)
+        self.narrow = nn.Linear(inner, hidden_size)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, hidden: Tensor) -> Tensor:
@@ -59,12 +65,26 @@ class AttentiveStack(nn.Module):
         output_size: H.
     """
 
-    def __init__(self, input_size: int, hidden_size: int, num_layers: int, num_heads: int, dropout: float) -> None:
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int,
+        num_heads: int,
+        dropout: float,
+        *,
+        feed_forward_size: int | None = None,
+    ) -> None:
         super().__init__()
         self.output_size = hidden_size
         self.input = nn.Linear(input_size, hidden_size)
         self.scale = math.sqrt(input_size)  # embeddings are of unit length, positions of entries around 1
-        self.layers = nn.ModuleList([SelfAttentionLayer(hidden_size, num_heads, dropout) for _ in range(num_layers)])
+        self.layers = nn.ModuleList(
+            [
+                SelfAttentionLayer(hidden_size, num_heads, dropout, feed_forward_size=feed_forward_size)
+                for _ in range(num_layers)
+            ]
+        )
         self.norm = nn.LayerNorm(hidden_size)
 
     def forward(self, inputs: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
