@@ -112,8 +112,7 @@ class TransformerDecoder(Decoder):
 
     def step(self, token: Tensor, memory: Memory, state: State) -> tuple[Tensor, State, Tensor]:
         """Advance R rows by one token; logits (R, V), the next state, the top layer's attention (R, S), its heads' mean."""
-        logits, state, attention = self._advance(token.unsqueeze(1), memory, state)
-        return logits.squeeze(1), state, attention.squeeze(1)
+        return self._advance(token, memory, state)
 
     def forward(self, target: Tensor, memory: Memory, state: State) -> Tensor:
         """Score a whole target: as stepping through it, all products done for all steps at once."""
@@ -121,7 +120,10 @@ class TransformerDecoder(Decoder):
         return self._advance(torch.cat([first, target[:, :-1]], 1), memory, state)[0]
 
     def _advance(self, tokens: Tensor, memory: Memory, state: State) -> tuple[Tensor, State, Tensor]:
-        """Take T tokens a row (R, T); logits (R, T, V), the state after the last of them, attention (R, T, S)."""
+        """Take T tokens a row (R, T); logits (R, T, V), the state after the last of them, attention (R, T, S).
+
+        Or one token a row (R,): logits (R, V), attention (R, S); here and in all that follows the step's graph has no axis of time.
+        """
         x = self.dropout(self.embedding(tokens) * self.scale)
         after: State = {}
         attention = x
@@ -149,7 +151,10 @@ class DecoderLayer(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, x: Tensor, cell: Tensor, memory: Tensor, memory_mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return (R, T, H), the last cell (R, H) and the attention (R, T, S), for x (R, T, H) and memory (R, S, H)."""
+        """Return (R, T, H), the last cell (R, H) and the attention (R, T, S), for x (R, T, H) and memory (R, S, H).
+
+        For one step's x, (R, H): (R, H), the cell and (R, S).
+        """
         remembered, cell = self.unit(self.before_unit(x), cell)
         x = x + self.dropout(remembered)
         context, attention = self.attention(self.before_attention(x), memory, memory_mask)
@@ -170,10 +175,13 @@ class SimpleRecurrentUnit(nn.Module):
         nn.init.constant_(self.input.bias[size:], 1.0)  # to remember at first (Jozefowicz et al. 2015)
 
     def forward(self, x: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the outputs (R, T, H) and the last cell (R, H) for x (R, T, H) and the cell before (R, H)."""
+        """Return the outputs, as x is, and the last cell (R, H), for x (R, T, H) or one step (R, H) and the cell before (R, H)."""
         candidate, forget = self.input(x).chunk(2, -1)
         forget = torch.sigmoid(forget)
         new = (1 - forget) * candidate
+        if x.dim() == cell.dim():
+            cell = forget * cell + new
+            return torch.relu(cell), cell
         cells = []
         for kept, added in zip(forget.unbind(1), new.unbind(1), strict=True):
             cell = kept * cell + added
@@ -199,14 +207,17 @@ class HeadsOfMemory(nn.Module):
         self.register_buffer("columns", torch.eye(num_heads).repeat_interleave(size // num_heads, 1), persistent=False)
 
     def forward(self, x: Tensor, memory: Tensor, memory_mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Return what was read (R, T, H) and the mean of the heads' weights (R, T, S), for x (R, T, H) and memory (R, S, H)."""
-        rows, steps, size = x.shape
-        heads = self.columns.shape[0]
-        queries = (self.query(x) * self.scale).unsqueeze(2) * self.columns  # (R, T, heads, H)
-        scores = queries.view(rows, steps * heads, size) @ memory.transpose(1, 2)
+        """Return what was read, as x is, and the mean of the heads' weights (R, T, S), for x (R, T, H) and memory (R, S, H).
+
+        For one step's x, (R, H), the weights are (R, S).
+        """
+        heads, size = self.columns.shape
+        steps = x.shape[1:-1]
+        queries = (self.query(x) * self.scale).unsqueeze(-2) * self.columns  # (R, T, heads, H)
+        scores = queries.view(-1, math.prod(steps) * heads, size) @ memory.transpose(1, 2)
         weights = torch.softmax(scores.float().masked_fill(~memory_mask.unsqueeze(1), float("-inf")), -1)
-        context = (weights.to(memory.dtype) @ memory).view(rows, steps, heads, size)
-        return self.mix((context * self.columns).sum(2)), weights.view(rows, steps, heads, -1).mean(2)
+        context = (weights.to(memory.dtype) @ memory).view(-1, *steps, heads, size)
+        return self.mix((context * self.columns).sum(-2)), weights.view(-1, *steps, heads, weights.shape[-1]).mean(-2)
 
 
 def _memory_name(layer: int) -> str:
