@@ -29,7 +29,7 @@ DTYPES: Final[Mapping[str, np.dtype[Any]]] = {
 
 
 class OnnxModel:
-    """A `serving.decoding.step.Model` on ONNX Runtime; used by one thread at a time.
+    """A `serving.decoding.step.Model` on ONNX Runtime; for several threads at once, unless its tensors are bound to a device.
 
     Attributes:
         bundle: what it was loaded from.

@@ -26,6 +26,7 @@ $(RUNS)/translation-en-de-rewarded/averaged.pt: $(RUNS)/translation-en-de-distil
 $(RUNS)/translation-en-de-resampled/averaged.pt: $(RUNS)/translation-en-de-distilled/averaged.pt
 $(RUNS)/translation-en-de-second/averaged.pt: $(RUNS)/translation-en-de-resampled/averaged.pt
 $(RUNS)/translation-en-de-attentive/averaged.pt: $(RUNS)/translation-en-de-resampled/averaged.pt
+$(RUNS)/translation-en-de-transformer/averaged.pt: $(RUNS)/translation-en-de-resampled/averaged.pt
 $(RUNS)/translation-en-de-ensemble/averaged.pt: $(RUNS)/translation-en-de-resampled/averaged.pt $(RUNS)/translation-en-de-second/averaged.pt
 $(RUNS)/translation-en-de-consistent/averaged.pt: $(RUNS)/translation-en-de-resampled/averaged.pt
 
