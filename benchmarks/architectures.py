@@ -50,7 +50,8 @@ from training.models.base import SequenceToSequence
 from training.models.captioning import CaptioningModelConfig
 from training.models.networks import NETWORKS, NetworkKind
 from training.models.pointer import PointerConfig, PointerDecoder, PointerEncoder
-from training.models.translation import TranslationDecoder, TranslationEncoder, TranslationModelConfig
+from training.models.transformer import TransformerConfig
+from training.models.translation import TranslationModelConfig
 from training.vocabulary import BOS, EOS, FIRST_POSITION, PAD, UNK
 
 SEED: Final = 1
@@ -115,6 +116,7 @@ def every_architecture() -> Iterator[Architecture]:
     """Yield what can be trained, at the sizes of the shipped recipes."""
     for name, keys in TRANSLATION.items():
         yield Architecture(name, "translation", partial(_translator, keys))
+    yield Architecture("transformer, simple recurrent units", "translation", _transformer)
     for name, keys in POINTING.items():
         yield Architecture(name, "convex_hull", partial(_pointer, keys))
     yield Architecture("mobilenet_v2, Show and Tell", "captioning", partial(_captioner, "mobilenet_v2", "none"))
@@ -176,7 +178,11 @@ def as_markdown(line: Line) -> str:
 def _translator(keys: Mapping[str, Any]) -> SequenceToSequence:
     sizes = {"embedding_size": 192, "encoder_size": 256, "hidden_size": 288}
     config = TranslationModelConfig.model_validate({"kind": "translation", **sizes, **keys})
-    return SequenceToSequence(TranslationEncoder(config, VOCABULARY_SIZE), TranslationDecoder(config, VOCABULARY_SIZE))
+    return config.build_for(VOCABULARY_SIZE, VOCABULARY_SIZE)
+
+
+def _transformer() -> SequenceToSequence:
+    return TransformerConfig(kind="transformer").build_for(VOCABULARY_SIZE, VOCABULARY_SIZE)
 
 
 def _pointer(encoder: Mapping[str, Any]) -> SequenceToSequence:

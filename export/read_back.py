@@ -37,7 +37,8 @@ from training.models.captioning import CaptioningModelConfig
 from training.models.convolution import QuantizedConvolution
 from training.models.mobilenet import MobileNetV2
 from training.models.pointer import PointerConfig, PointerDecoder, PointerEncoder
-from training.models.translation import TranslationDecoder, TranslationEncoder, TranslationModelConfig
+from training.models.transformer import TransformerConfig
+from training.models.translation import TranslationModelConfig
 from training.recipe import find_recipe, read_recipe
 from training.run import load_run
 from training.variants import write_whole
@@ -91,10 +92,11 @@ def blank_model(bundle: Bundle, encoder: Arrays) -> SequenceToSequence:
     assert size is not None
     if isinstance(config, CaptioningModelConfig):
         return config.around(MobileNetV2(), size).eval()
-    if not isinstance(config, TranslationModelConfig):
-        raise ExportError(f"{bundle.key}: model.kind {config.kind!r}; allowed: translation, captioning, pointer")
-    sources = len(encoder["encoder.embedding.weight"])
-    return SequenceToSequence(TranslationEncoder(config, sources), TranslationDecoder(config, size)).eval()
+    if not isinstance(config, TranslationModelConfig | TransformerConfig):
+        raise ExportError(
+            f"{bundle.key}: model.kind {config.kind!r}; allowed: translation, transformer, captioning, pointer"
+        )
+    return config.build_for(len(encoder["encoder.embedding.weight"]), size).eval()
 
 
 # ---- what a bundle holds

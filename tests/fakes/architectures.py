@@ -10,8 +10,8 @@ from training.models.ensemble import ensemble_of
 from training.models.point_sequence import PointSequenceConfig, PointSequenceDecoder, PointSequenceEncoder
 from training.models.pointer import PointerConfig, PointerDecoder, PointerEncoder
 from training.models.recurrent_points import RecurrentPointsConfig
-from training.models.transformer import TransformerConfig, TransformerDecoder, TransformerEncoder
-from training.models.translation import TranslationDecoder, TranslationEncoder, TranslationModelConfig
+from training.models.transformer import TransformerConfig
+from training.models.translation import TranslationModelConfig
 
 SOURCES, TARGETS = 23, 19
 """Sizes of the vocabularies."""
@@ -70,10 +70,8 @@ def model_config(name: str) -> TranslationModelConfig:
 def fresh_model(name: str, sources: int, targets: int) -> SequenceToSequence:
     """Make an architecture as a recipe does, for vocabularies of these sizes."""
     if name == TRANSFORMER:
-        config = TransformerConfig(kind="transformer", dropout=0.0, **OTHERS[name])
-        return SequenceToSequence(TransformerEncoder(config, sources), TransformerDecoder(config, targets))
-    recurrent = model_config(name)
-    return SequenceToSequence(TranslationEncoder(recurrent, sources), TranslationDecoder(recurrent, targets))
+        return TransformerConfig(kind="transformer", dropout=0.0, **OTHERS[name]).build_for(sources, targets)
+    return model_config(name).build_for(sources, targets)
 
 
 def untrained_model(name: str) -> SequenceToSequence:

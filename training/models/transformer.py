@@ -53,10 +53,11 @@ class TransformerConfig(ModelConfig):
             raise RecipeError(
                 "model.kind: given 'transformer' with a problem that is not text to text; allowed: translation, reverse"
             )
-        tokenizers = problem.tokenizers
-        return SequenceToSequence(
-            TransformerEncoder(self, tokenizers.source.size), TransformerDecoder(self, tokenizers.target.size)
-        )
+        return self.build_for(problem.tokenizers.source.size, problem.tokenizers.target.size)
+
+    def build_for(self, source_size: int, target_size: int) -> SequenceToSequence:
+        """Make the model for vocabularies of these sizes."""
+        return SequenceToSequence(TransformerEncoder(self, source_size), TransformerDecoder(self, target_size))
 
 
 class TransformerEncoder(Encoder):

@@ -92,10 +92,11 @@ class TranslationModelConfig(ModelConfig):
             raise RecipeError(
                 "model.kind: given 'translation' with a problem that is not text to text; allowed: translation, reverse"
             )
-        tokenizers = problem.tokenizers
-        return SequenceToSequence(
-            TranslationEncoder(self, tokenizers.source.size), TranslationDecoder(self, tokenizers.target.size)
-        )
+        return self.build_for(problem.tokenizers.source.size, problem.tokenizers.target.size)
+
+    def build_for(self, source_size: int, target_size: int) -> SequenceToSequence:
+        """Make the model for vocabularies of these sizes."""
+        return SequenceToSequence(TranslationEncoder(self, source_size), TranslationDecoder(self, target_size))
 
 
 class TranslationEncoder(Encoder):
