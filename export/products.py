@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from onnx import helper
 
 from export.calibration import Range, Ranges
-from export.rewriting import Graph, is_transposed
+from export.rewriting import PRODUCTS, Graph, is_transposed
 from export.storage import integers_of, store
 
 LARGEST_FACTOR: Final = 63
@@ -63,14 +63,13 @@ def quantise(model: onnx.ModelProto, ranges: Ranges) -> onnx.ModelProto:
 
 
 def _even_out(graph: Graph, ranges: dict[str, Range]) -> dict[str, Range]:
-    """Where a product reads nothing but another product, move scale from the channels between them into the second one's weights.
+    """Move scale from the channels that a product reads into its weights, where what makes them can be scaled as well.
 
     (W_1 x) / s and s W_2 give the same numbers; with the right s, the channels between are alike and 8 bits do for all of them.
     """
     for second in [node for node in graph.nodes if graph.is_product(node)]:
-        first = next((node for node in graph.nodes if second.input[0] in node.output), None)
-        alone = graph.only_reader(second.input[0]) is not None
-        if first is None or not alone or not graph.is_product(first) or len(graph.readers(first.input[1])) > 1:
+        makers = _makers(graph, second.input[0])
+        if not makers:
             continue
         found = ranges[second.input[0]]
         outputs = _by_outputs(graph, second)
@@ -80,19 +79,48 @@ def _even_out(graph: Graph, ranges: dict[str, Range]) -> dict[str, Range]:
         if len(graph.readers(second.input[1])) > 1:
             # A table is looked up in the same integers, and must keep its small channels.
             scale = scale.clip(1 / LARGEST_TIED_SCALE, LARGEST_TIED_SCALE)
-        _scale_outputs(graph, first, 1 / scale)
+        for maker in makers:
+            _scale_outputs(graph, maker, 1 / scale)
         _scale_inputs(graph, second, scale)
         ranges[second.input[0]] = Range(found.low / scale, found.high / scale)
     return ranges
 
 
-def _scale_outputs(graph: Graph, product: onnx.NodeProto, factors: NDArray[np.float32]) -> None:
-    weight = product.input[1]
-    graph.constants[weight] = graph.constants[weight] * (factors[:, None] if is_transposed(product) else factors)
-    if len(product.input) > 2:
-        bias = f"{product.output[0]}.bias"
-        graph.constants[bias] = graph.constants[product.input[2]] * factors
-        product.input[2] = bias
+def _makers(graph: Graph, name: str) -> list[onnx.NodeProto]:
+    """Return the nodes whose constants scale a tensor's channels, the last first; none where something else makes it or reads it.
+
+    These are a product, a bias added to it, or a layer norm, with a ReLU behind it or without: relu(x / s) = relu(x) / s, s being
+    above 0.
+    """
+    node = next((node for node in graph.nodes if name in node.output), None)
+    if node is None or graph.only_reader(name) is None:
+        return []
+    if node.op_type == "Relu":
+        return _makers(graph, node.input[0])
+    own = [constant for constant in node.input if constant in graph.constants]
+    if any(len(graph.readers(constant)) > 1 for constant in own):
+        return []
+    if graph.is_product(node) or (node.op_type == "LayerNormalization" and len(own) == len(node.input) - 1):
+        return [node]
+    if node.op_type == "Add" and len(own) == 1 and graph.constants[own[0]].ndim == 1:
+        before = _makers(graph, next(other for other in node.input if other not in own))
+        return [node, *before] if before and before[0].op_type in PRODUCTS else []
+    return []
+
+
+def _scale_outputs(graph: Graph, maker: onnx.NodeProto, factors: NDArray[np.float32]) -> None:
+    """Scale the channels that a node makes, by its constants."""
+    if not graph.is_product(maker):
+        for name in maker.input:
+            if name in graph.constants:
+                graph.constants[name] = graph.constants[name] * factors
+        return
+    weight = maker.input[1]
+    graph.constants[weight] = graph.constants[weight] * (factors[:, None] if is_transposed(maker) else factors)
+    if len(maker.input) > 2:
+        bias = f"{maker.output[0]}.bias"
+        graph.constants[bias] = graph.constants[maker.input[2]] * factors
+        maker.input[2] = bias
 
 
 def _scale_inputs(graph: Graph, product: onnx.NodeProto, factors: NDArray[np.float32]) -> None:

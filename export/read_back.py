@@ -110,6 +110,9 @@ def _without_scaling(model: onnx.ModelProto, constants: Arrays) -> Arrays:
         first = nodes[second.input[0].removesuffix(".uint8")]
         back = constants[back_name]
         constants[back_name.removesuffix(".back")] *= back  # (outputs, inputs)
+        if first.op_type == "LayerNormalization":
+            constants |= {name: constants[name] / back for name in first.input[1:]}
+            continue
         weight = next(name for name in first.input if name.endswith((".turned", ".int8")))
         name = weight.rpartition(".")[0]
         constants[name] = constants[name] / (back[:, None] if weight.endswith(".turned") else back)

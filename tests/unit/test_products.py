@@ -98,6 +98,49 @@ def test_channels_of_different_sizes_are_evened_out_between_two_products(random)
     assert np.abs(got - wanted).mean() < 0.03 * np.abs(wanted).mean()
 
 
+@pytest.mark.parametrize("between", ["relu", "bias and relu", "norm"])
+def test_channels_are_evened_out_through_what_scales_along(between, random):
+    sizes = np.geomspace(0.01, 10, 80, dtype=np.float32)
+    constants = {
+        "v": random.normal(size=(INPUTS, 80)).astype(np.float32) * (1 if between == "norm" else sizes),
+        "w": random.normal(size=(80, OUTPUTS)).astype(np.float32) / sizes[:, None],
+        "b": random.normal(size=80).astype(np.float32) * sizes,
+        "g": sizes,
+    }
+    middle = {
+        "relu": [helper.make_node("Relu", ["h"], ["k"], "relu")],
+        "bias and relu": [
+            helper.make_node("Add", ["b", "h"], ["sum"], "add"),
+            helper.make_node("Relu", ["sum"], ["k"], "relu"),
+        ],
+        "norm": [helper.make_node("LayerNormalization", ["h", "g", "b"], ["k"], "norm")],
+    }[between]
+    nodes = [
+        helper.make_node("MatMul", ["x", "v"], ["h"], "one"),
+        *middle,
+        helper.make_node("MatMul", ["k", "w"], ["y"], "two"),
+    ]
+    read = {name for node in nodes for name in node.input}
+    model = model_of(nodes, {name: array for name, array in constants.items() if name in read}, ["y"])
+    x = random.normal(size=(50, INPUTS)).astype(np.float32)
+    (wanted,) = run(model, {"x": x})
+    (got,) = run(in_8_bits(model, {"x": x}), {"x": x})
+    assert np.abs(got - wanted).mean() < 0.04 * np.abs(wanted).mean()
+
+
+def test_a_constant_that_others_read_is_not_scaled(random):
+    constants = {"w": random.normal(size=(INPUTS, OUTPUTS)).astype(np.float32), "b": np.ones(INPUTS, np.float32)}
+    constants["g"] = np.geomspace(0.01, 10, INPUTS, dtype=np.float32)
+    nodes = [
+        helper.make_node("LayerNormalization", ["x", "g", "b"], ["h"], "norm"),
+        helper.make_node("MatMul", ["h", "w"], ["y"], "product"),
+        helper.make_node("Add", ["x", "g"], ["z"], "add"),
+    ]
+    x = random.normal(size=(5, INPUTS)).astype(np.float32)
+    (got,) = run(in_8_bits(model_of(nodes, constants, ["y", "z"]), {"x": x}), {"x": x}, ["z"])
+    np.testing.assert_array_equal(got, x + constants["g"])
+
+
 def test_a_table_tied_to_a_product_is_stored_once_and_looked_up_as_it_was(random):
     table = random.normal(size=(OUTPUTS, INPUTS)).astype(np.float32)
     ids = helper.make_tensor_value_info("ids", TensorProto.INT64, ["R"])
