@@ -157,7 +157,12 @@ GROUPS: Final[Mapping[str, Group]] = {
         {None: Files(source="multi30k/val.en.gz", reference="multi30k/val.de.gz")},
     ),
     "captioning": Group(
-        (Choice("show-and-tell"), Choice("show-attend-and-tell"), Choice("captioning-resnet50")),
+        (
+            Choice("show-and-tell"),
+            Choice("show-attend-and-tell"),
+            Choice("captioning-en-base"),
+            Choice("captioning-resnet50"),
+        ),
         ("bleu_4", "cider"),
         {None: Files(captions="flickr8k/captions.jsonl", images="flickr8k/images", split="val")},
     ),

@@ -27,7 +27,7 @@ $(RUNS)/translation-en-de-resampled/averaged.pt: $(RUNS)/translation-en-de-disti
 $(RUNS)/translation-en-de-second/averaged.pt: $(RUNS)/translation-en-de-resampled/averaged.pt
 $(RUNS)/translation-en-de-attentive/averaged.pt: $(RUNS)/translation-en-de-resampled/averaged.pt
 $(RUNS)/translation-en-de-transformer/averaged.pt: $(RUNS)/translation-en-de-resampled/averaged.pt
-$(RUNS)/translation-en-de-ensemble/averaged.pt: $(RUNS)/translation-en-de-resampled/averaged.pt $(RUNS)/translation-en-de-second/averaged.pt
+$(RUNS)/translation-en-de-ensemble/averaged.pt: $(RUNS)/translation-en-de-transformer/averaged.pt $(RUNS)/translation-en-de-resampled/averaged.pt
 $(RUNS)/translation-en-de-consistent/averaged.pt: $(RUNS)/translation-en-de-resampled/averaged.pt
 
 # The run folder may hold an interrupted run, which goes on.
