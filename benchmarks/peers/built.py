@@ -1,7 +1,9 @@
 """What the other sides need of a bundle, made once in a process of its own and kept under build/peers/."""
 
+import hashlib
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -9,6 +11,8 @@ from benchmarks.peers.table import NotMeasuredError
 from serving.bundle import load_bundle
 
 BUILT: Final = Path("build") / "peers"
+MAKERS: Final = ("training", "export")
+"""The packages whose classes are in what is made, or make it."""
 
 
 def torch_weights(bundle: Path) -> Path:
@@ -22,8 +26,8 @@ def float_graphs(bundle: Path) -> Path:
 
 
 def _made(module: str, bundle: Path, output: str, proof: str) -> Path:
-    """Run a module on a bundle and a path, unless what it makes of this very bundle is there."""
-    folder = BUILT / f"{bundle.parent.name}-{load_bundle(bundle).content[:12]}"
+    """Run a module on a bundle and a path, unless what today's code makes of this very bundle is there."""
+    folder = BUILT / f"{bundle.parent.name}-{load_bundle(bundle).content[:12]}-{_code()[:8]}"
     if not (folder / proof).exists():
         folder.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", module, str(bundle), str(folder / output)]
@@ -32,3 +36,10 @@ def _made(module: str, bundle: Path, output: str, proof: str) -> Path:
             said = (done.stderr.strip() or done.stdout.strip() or "it said nothing").splitlines()[-1]
             raise NotMeasuredError(f"{' '.join(command[1:])} ended with status {done.returncode}: {said}")
     return folder / output
+
+
+@cache
+def _code() -> str:
+    """Return a hash of the code that is behind what is made: a model that was saved by other classes cannot be loaded."""
+    sources = sorted(file for package in MAKERS for file in Path(package).rglob("*.py"))
+    return hashlib.sha256(b"".join(file.read_bytes() for file in sources)).hexdigest()

@@ -32,6 +32,7 @@ from training.models.attention import (
 from training.models.base import Decoder, Encoder, Memory, SequenceToSequence, State
 from training.models.cells import CELLS, Cell, CellKind
 from training.models.image_network import ImageNetwork
+from training.models.words import never_said, word_embedding
 from training.problems.base import Problem
 from training.problems.captioning import CaptioningProblem
 from training.vocabulary import BOS, PAD
@@ -168,16 +169,13 @@ class WordDecoder(Decoder):
 
     def __init__(self, config: CaptioningModelConfig, vocabulary_size: int) -> None:
         super().__init__()
-        self.embedding = nn.Embedding(vocabulary_size, config.embedding_size)
-        nn.init.normal_(self.embedding.weight, std=1 / math.sqrt(config.embedding_size))
+        self.embedding = word_embedding(vocabulary_size, config.embedding_size)
         self.cell = CELLS[config.cell](config.embedding_size, config.hidden_size)
         self.output_bias = nn.Parameter(torch.zeros(vocabulary_size))
         self.word_dropout = SharedDropout(config.dropout)
         self.dropout = nn.Dropout(config.dropout)
-        forbidden = torch.zeros(vocabulary_size)
-        forbidden[[PAD, BOS]] = float("-inf")
         self.forbidden: Tensor
-        self.register_buffer("forbidden", forbidden, persistent=False)
+        self.register_buffer("forbidden", never_said(vocabulary_size), persistent=False)
 
     def step(self, token: Tensor, memory: Memory, state: State) -> tuple[Tensor, State, Tensor]:
         """Advance R rows by one token; logits (R, V), the next state, attention (R, S)."""

@@ -16,9 +16,10 @@ from training.config import ModelConfig, RecipeError
 from training.models.base import Decoder, Encoder, Memory, SequenceToSequence, State
 from training.models.recurrent import state_name
 from training.models.self_attention import AttentiveStack
+from training.models.words import never_said, word_embedding
 from training.problems.base import Problem
 from training.problems.translation import TranslationProblem
-from training.vocabulary import BOS, PAD
+from training.vocabulary import BOS
 
 
 class TransformerConfig(ModelConfig):
@@ -67,8 +68,7 @@ class TransformerEncoder(Encoder):
         super().__init__()
         size = config.hidden_size
         self.decoder_layers = config.decoder_layers
-        self.embedding = nn.Embedding(vocabulary_size, size)
-        nn.init.normal_(self.embedding.weight, std=1 / math.sqrt(size))
+        self.embedding = word_embedding(vocabulary_size, size)
         self.stack = AttentiveStack(
             size,
             size,
@@ -99,17 +99,14 @@ class TransformerDecoder(Decoder):
     def __init__(self, config: TransformerConfig, vocabulary_size: int) -> None:
         super().__init__()
         size = config.hidden_size
-        self.embedding = nn.Embedding(vocabulary_size, size)
-        nn.init.normal_(self.embedding.weight, std=1 / math.sqrt(size))
+        self.embedding = word_embedding(vocabulary_size, size)
         self.scale = math.sqrt(size)
         self.layers = nn.ModuleList([DecoderLayer(config) for _ in range(config.decoder_layers)])
         self.norm = nn.LayerNorm(size)
         self.output_bias = nn.Parameter(torch.zeros(vocabulary_size))
         self.dropout = nn.Dropout(config.dropout)
-        forbidden = torch.zeros(vocabulary_size)
-        forbidden[[PAD, BOS]] = float("-inf")
         self.forbidden: Tensor
-        self.register_buffer("forbidden", forbidden, persistent=False)
+        self.register_buffer("forbidden", never_said(vocabulary_size), persistent=False)
 
     def step(self, token: Tensor, memory: Memory, state: State) -> tuple[Tensor, State, Tensor]:
         """Advance R rows by one token; logits (R, V), the next state, the top layer's attention (R, S), its heads' mean."""

@@ -5,7 +5,6 @@ As it is by default: Bahdanau et al. 2014 (arXiv:1409.0473) for the bidirectiona
 for tying the output to the embedding.
 """
 
-import math
 from typing import Literal, Self
 
 import torch
@@ -18,9 +17,10 @@ from training.models.base import Decoder, Encoder, Memory, SequenceToSequence, S
 from training.models.cells import CELLS, CellKind
 from training.models.recurrent import RecurrentStack, UpperCells, state_name
 from training.models.self_attention import AttentiveStack
+from training.models.words import never_said, word_embedding
 from training.problems.base import Problem
 from training.problems.translation import TranslationProblem
-from training.vocabulary import BOS, PAD
+from training.vocabulary import BOS
 
 
 class TranslationModelConfig(ModelConfig):
@@ -106,7 +106,7 @@ class TranslationEncoder(Encoder):
         super().__init__()
         size = config.hidden_size
         self.config = config
-        self.embedding = _embedding(vocabulary_size, config.embedding_size)
+        self.embedding = word_embedding(vocabulary_size, config.embedding_size)
         self.recurrent = config.reader()  # by this name in every checkpoint, attentive ones too
         self.memory = None if config.attention == "none" else nn.Linear(self.recurrent.output_size, size)
         self.initial = nn.Linear(self.recurrent.output_size, config.decoder_layers * size)
@@ -157,7 +157,7 @@ class TranslationDecoder(Decoder):
     def __init__(self, config: TranslationModelConfig, vocabulary_size: int) -> None:
         super().__init__()
         size = config.hidden_size
-        self.embedding = _embedding(vocabulary_size, config.embedding_size)
+        self.embedding = word_embedding(vocabulary_size, config.embedding_size)
         self.cell = CELLS[config.cell](config.embedding_size, size)
         self.feed = nn.Linear(size, self.cell.gates * size, bias=False) if config.input_feeding else None
         self.upper = UpperCells(config.cell, size, config.decoder_layers, config.dropout)
@@ -166,10 +166,8 @@ class TranslationDecoder(Decoder):
         self.readout = nn.Linear(size, config.embedding_size)
         self.output_bias = nn.Parameter(torch.zeros(vocabulary_size))
         self.dropout = nn.Dropout(config.dropout)
-        forbidden = torch.zeros(vocabulary_size)
-        forbidden[[PAD, BOS]] = float("-inf")
         self.forbidden: Tensor
-        self.register_buffer("forbidden", forbidden, persistent=False)
+        self.register_buffer("forbidden", never_said(vocabulary_size), persistent=False)
 
     def step(self, token: Tensor, memory: Memory, state: State) -> tuple[Tensor, State, Tensor]:
         """Advance R rows by one token; logits (R, V), the next state, attention (R, S)."""
@@ -213,10 +211,3 @@ class TranslationDecoder(Decoder):
     def _score(self, attentional: Tensor) -> Tensor:
         """Return logits (..., V) of attentional vectors (..., H); -inf at `pad` and `bos`."""
         return nn.functional.linear(self.readout(attentional), self.embedding.weight, self.output_bias + self.forbidden)
-
-
-def _embedding(vocabulary_size: int, size: int) -> nn.Embedding:
-    """Return an embedding of unit-length rows in the mean, small enough to be tied to an output."""
-    embedding = nn.Embedding(vocabulary_size, size)
-    nn.init.normal_(embedding.weight, std=1 / math.sqrt(size))
-    return embedding
