@@ -1,7 +1,7 @@
 """Translation by a Transformer whose decoder remembers by simple recurrent units, so that its state is as small as a GRU's.
 
 Vaswani et al. 2017 (arXiv:1706.03762) for the layers, with the norm before each block (Xiong et al. 2020, arXiv:2002.04745);
-Kim et al. 2019 (WNGT, "From Research to Production and Back", section 2.1) for the unit in place of the decoder's
+Kim et al. 2019 (D19-5632, "From Research to Production and Back") for the unit in place of the decoder's
 self-attention; Kasai et al. 2021 (arXiv:2006.10369) for more layers before the memory than after it.
 """
 
