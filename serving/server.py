@@ -73,7 +73,7 @@ SERVICE_NAMES: Final = {
 }
 PENDING_CALLS: Final = 8_000
 """Calls of a method that have come and that the event loop has not got to yet. One that its client gave up counts until its turn,
-though it costs nothing then: of 500 clients, half of whom give up within half a second, there are thousands of them."""
+though it costs nothing then."""
 PENDING_S: Final = 120
 """How long one may wait so, 30 s if nobody said: a client's own deadline says more than the CANCELLED that gRPC ends it with."""
 LINGER_S: Final = 0.3
@@ -183,7 +183,6 @@ class Server:
         """
         config = self._config
         methods, calls = Methods(), CallInterceptor(self._observers)
-        acceptors = Acceptors(methods, BUSY, lambda: self._backend.full)
         # Who calls with a token is known behind the gate alone, so that with tokens all are refused in the ordinary way.
         first = [] if self._access.interceptors else [Refusals(self._backend, calls, methods)]
         interceptors = [*first, calls, *self._access.interceptors, StatusInterceptor(), self._doors]
@@ -200,7 +199,7 @@ class Server:
         )
         await self._add_services(methods)
         server.add_generic_rpc_handlers((methods,))
-        acceptors.register(server, interceptors)
+        acceptors = Acceptors(server, methods, interceptors, BUSY, lambda: self._backend.full)
         try:
             self.port = self._access.open_port(server, config.host, config.port)
         except RuntimeError as error:

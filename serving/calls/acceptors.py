@@ -42,41 +42,36 @@ KNOWN: Final = {
 class Acceptors:
     """Takes the calls of a server from when it has started until it stops."""
 
-    def __init__(self, methods: Methods, busy: Collection[str], crowded: Callable[[], bool]) -> None:
-        """Prepare.
+    def __init__(
+        self,
+        server: grpc.aio.Server,
+        methods: Methods,
+        interceptors: Sequence[grpc.aio.ServerInterceptor],
+        busy: Collection[str],
+        crowded: Callable[[], bool],
+    ) -> None:
+        """Name all methods to the core of a server that has not started.
 
         Args:
-            methods: who answers.
+            server: which has `interceptors`, and knows `methods`.
+            methods: who answers; all of them are there.
+            interceptors: the outermost first.
             busy: methods that many calls are made of; names that the server does not have mean nothing.
             crowded: says whether some queue is full.
         """
         self._methods = methods
-        self._busy = busy
-        self._crowded = crowded
-        self._usual: dict[str, int] = {}
-        self._most: dict[str, int] = {}
-        self._asking: dict[str, int] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._interceptors: tuple[grpc.aio.ServerInterceptor, ...] = ()
-        self._core: Any = None
-
-    def register(self, server: grpc.aio.Server, interceptors: Sequence[grpc.aio.ServerInterceptor]) -> None:
-        """Name all methods, which are there by now, to the core of a server that has not started.
-
-        Args:
-            server: which has these interceptors, and knows the methods.
-            interceptors: the outermost first.
-        """
-        for method in self._methods.names if known() else ():
-            service, _, name = method.strip("/").rpartition("/")
-            handlers: dict[str, Any] = {name: self._methods.get(method)}
-            server.add_registered_method_handlers(service, handlers)
-            is_busy = method in self._busy
-            self._usual[method] = AT_ONCE if is_busy else 1
-            self._most[method] = AT_ONCE_CROWDED if is_busy else AT_ONCE_CROWDED // 4
-            self._asking[method] = 0
         self._interceptors = tuple(interceptors)
-        self._core = getattr(server, "_server", None)
+        self._crowded = crowded
+        names = methods.names if known() else ()
+        self._usual = {method: AT_ONCE if method in busy else 1 for method in names}
+        self._most = {method: AT_ONCE_CROWDED if method in busy else AT_ONCE_CROWDED // 4 for method in names}
+        self._asking = dict.fromkeys(names, 0)
+        self._tasks: set[asyncio.Task[None]] = set()
+        for method in names:
+            service, _, name = method.strip("/").rpartition("/")
+            handlers: dict[str, Any] = {name: methods.get(method)}
+            server.add_registered_method_handlers(service, handlers)
+        self._core: Any = getattr(server, "_server", None)
 
     def start(self) -> None:
         """Take calls, of a server that has started."""

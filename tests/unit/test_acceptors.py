@@ -50,8 +50,7 @@ async def served(request, monkeypatch):
     translation_pb2_grpc.add_TranslationServiceServicer_to_server(servicer, methods)
     server.add_generic_rpc_handlers((methods,))
     busy = [f"{SERVICE}/TranslateText", f"{SERVICE}/StreamTranslateText", "/no.Such/Method"]
-    taking = Acceptors(methods, busy, lambda: True)
-    taking.register(server, interceptors)
+    taking = Acceptors(server, methods, interceptors, busy, lambda: True)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     before = asyncio.all_tasks()
@@ -72,8 +71,7 @@ async def test_no_method_is_left_to_be_taken_one_at_a_time(monkeypatch):
     server.add_generic_rpc_handlers((methods,))
     busy = f"{SERVICE}/TranslateText"
     crowded = False
-    taking = Acceptors(methods, [busy], lambda: crowded)
-    taking.register(server, [])
+    taking = Acceptors(server, methods, [], [busy], lambda: crowded)
 
     class Core:
         """Has no call for anybody until it is told to."""
