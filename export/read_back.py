@@ -37,8 +37,7 @@ from training.models.captioning import CaptioningModelConfig
 from training.models.convolution import QuantizedConvolution
 from training.models.mobilenet import MobileNetV2
 from training.models.pointer import PointerConfig, PointerDecoder, PointerEncoder
-from training.models.transformer import TransformerConfig
-from training.models.translation import TranslationModelConfig
+from training.models.words import TextToTextConfig
 from training.recipe import find_recipe, read_recipe
 from training.run import load_run
 from training.variants import write_whole
@@ -92,7 +91,7 @@ def blank_model(bundle: Bundle, encoder: Arrays) -> SequenceToSequence:
     assert size is not None
     if isinstance(config, CaptioningModelConfig):
         return config.around(MobileNetV2(), size).eval()
-    if not isinstance(config, TranslationModelConfig | TransformerConfig):
+    if not isinstance(config, TextToTextConfig):
         raise ExportError(
             f"{bundle.key}: model.kind {config.kind!r}; allowed: translation, transformer, captioning, pointer"
         )

@@ -83,6 +83,9 @@ def test_a_model_refuses_a_problem_of_another_kind(tmp_path: Path) -> None:
         hull.model.build(toy.problem.build(None, tmp_path, 1))
     with pytest.raises(RecipeError, match="'translation' with a problem that is not text to text"):
         toy.model.build(hull.problem.build(None, tmp_path, 1))
+    transformer = read_recipe(find_recipe("translation-small-transformer"))
+    with pytest.raises(RecipeError, match="'transformer' with a problem that is not text to text"):
+        transformer.model.build(hull.problem.build(None, tmp_path, 1))
 
 
 def test_all_faults_are_said_at_once(tmp_path: Path) -> None:

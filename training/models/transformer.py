@@ -12,17 +12,14 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from training.config import ModelConfig, RecipeError
 from training.models.base import Decoder, Encoder, Memory, SequenceToSequence, State
 from training.models.recurrent import state_name
 from training.models.self_attention import AttentiveStack
-from training.models.words import never_said, word_embedding
-from training.problems.base import Problem
-from training.problems.translation import TranslationProblem
+from training.models.words import TextToTextConfig, never_said, word_embedding
 from training.vocabulary import BOS
 
 
-class TransformerConfig(ModelConfig):
+class TransformerConfig(TextToTextConfig):
     """The `model` section of a translation recipe whose model is a Transformer with a recurrent decoder.
 
     Attributes:
@@ -47,14 +44,6 @@ class TransformerConfig(ModelConfig):
         if self.hidden_size % (2 * self.num_heads):
             raise ValueError(f"hidden_size {self.hidden_size} is no multiple of twice num_heads, {2 * self.num_heads}")
         return self
-
-    def build(self, problem: Problem) -> SequenceToSequence:
-        """Make the model for the problem's vocabularies."""
-        if not isinstance(problem, TranslationProblem):
-            raise RecipeError(
-                "model.kind: given 'transformer' with a problem that is not text to text; allowed: translation, reverse"
-            )
-        return self.build_for(problem.tokenizers.source.size, problem.tokenizers.target.size)
 
     def build_for(self, source_size: int, target_size: int) -> SequenceToSequence:
         """Make the model for vocabularies of these sizes."""

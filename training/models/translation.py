@@ -11,19 +11,16 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from training.config import ModelConfig, RecipeError
 from training.models.attention import ATTENTION, KEYS, Attention, AttentionKind, memory_keys
 from training.models.base import Decoder, Encoder, Memory, SequenceToSequence, State
 from training.models.cells import CELLS, CellKind
 from training.models.recurrent import RecurrentStack, UpperCells, state_name
 from training.models.self_attention import AttentiveStack
-from training.models.words import never_said, word_embedding
-from training.problems.base import Problem
-from training.problems.translation import TranslationProblem
+from training.models.words import TextToTextConfig, never_said, word_embedding
 from training.vocabulary import BOS
 
 
-class TranslationModelConfig(ModelConfig):
+class TranslationModelConfig(TextToTextConfig):
     """The `model` section of a translation recipe.
 
     Attributes:
@@ -85,14 +82,6 @@ class TranslationModelConfig(ModelConfig):
             self.dropout,
             bidirectional=self.encoder_bidirectional,
         )
-
-    def build(self, problem: Problem) -> SequenceToSequence:
-        """Make the model for the problem's vocabularies."""
-        if not isinstance(problem, TranslationProblem):
-            raise RecipeError(
-                "model.kind: given 'translation' with a problem that is not text to text; allowed: translation, reverse"
-            )
-        return self.build_for(problem.tokenizers.source.size, problem.tokenizers.target.size)
 
     def build_for(self, source_size: int, target_size: int) -> SequenceToSequence:
         """Make the model for vocabularies of these sizes."""

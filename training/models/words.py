@@ -1,11 +1,34 @@
-"""What every model of words has: embeddings, and tokens that it never says."""
+"""What models of words have alike: vocabularies to be built for, embeddings, and tokens that are never said."""
 
 import math
+from abc import abstractmethod
 
 import torch
 from torch import Tensor, nn
 
+from training.config import ModelConfig, RecipeError
+from training.models.base import SequenceToSequence
+from training.problems.base import Problem
+from training.problems.translation import TranslationProblem
 from training.vocabulary import BOS, PAD
+
+
+class TextToTextConfig(ModelConfig):
+    """The `model` section of what reads text and speaks text."""
+
+    kind: str
+
+    def build(self, problem: Problem) -> SequenceToSequence:
+        """Make the model for the problem's vocabularies."""
+        if not isinstance(problem, TranslationProblem):
+            raise RecipeError(
+                f"model.kind: given {self.kind!r} with a problem that is not text to text; allowed: translation, reverse"
+            )
+        return self.build_for(problem.tokenizers.source.size, problem.tokenizers.target.size)
+
+    @abstractmethod
+    def build_for(self, source_size: int, target_size: int) -> SequenceToSequence:
+        """Make the model for vocabularies of these sizes."""
 
 
 def word_embedding(vocabulary_size: int, size: int) -> nn.Embedding:
