@@ -6,7 +6,8 @@ DATA ?= ../shared/data
 FROM    := $(RUNS)/data
 BUNDLES := $(RUNS)/bundles
 PAIRS   := $(FROM)/distilled
-HELD_BACK := $(foreach part,train val test_2016_flickr test_2017_flickr,--held-back $(FROM)/multi30k/$(part).en.gz)
+NEVER     := $(foreach part,val test_2016_flickr test_2017_flickr,--held-back $(FROM)/multi30k/$(part).en.gz)
+HELD_BACK := --held-back $(FROM)/multi30k/train.en.gz $(NEVER)
 
 .PRECIOUS: $(RUNS)/%/averaged.pt $(BUNDLES)/%/1/manifest.json
 .DELETE_ON_ERROR:
@@ -28,6 +29,7 @@ $(RUNS)/translation-en-de-second/averaged.pt: $(RUNS)/translation-en-de-resample
 $(RUNS)/translation-en-de-attentive/averaged.pt: $(RUNS)/translation-en-de-resampled/averaged.pt
 $(RUNS)/translation-en-de-transformer/averaged.pt: $(RUNS)/translation-en-de-resampled/averaged.pt
 $(RUNS)/translation-en-de-ensemble/averaged.pt: $(RUNS)/translation-en-de-transformer/averaged.pt $(RUNS)/translation-en-de-resampled/averaged.pt
+$(RUNS)/translation-en-de-student/averaged.pt: $(RUNS)/translation-en-de-transformer/averaged.pt $(PAIRS)/multi30k-flickr8k.en-de.ensemble.tsv.gz
 $(RUNS)/translation-en-de-consistent/averaged.pt: $(RUNS)/translation-en-de-resampled/averaged.pt
 
 # The run folder may hold an interrupted run, which goes on.
@@ -43,6 +45,10 @@ $(PAIRS)/flickr8k.en-de.tsv.gz: $(BUNDLES)/translation-en-de/1/manifest.json
 $(PAIRS)/flickr8k.en-de.judged.tsv.gz: $(BUNDLES)/translation-en-de/1/manifest.json $(BUNDLES)/translation-de-en/1/manifest.json
 	$(BIN)/beamstep distil $(BUNDLES)/translation-en-de --captions $(FROM)/flickr8k/captions.jsonl $(HELD_BACK) \
 	    --reverse $(BUNDLES)/translation-de-en --candidates 8 --output $@
+
+$(PAIRS)/multi30k-flickr8k.en-de.ensemble.tsv.gz: $(BUNDLES)/translation-en-de-ensemble/1/manifest.json
+	$(BIN)/beamstep distil $(BUNDLES)/translation-en-de-ensemble --source $(FROM)/multi30k/train.en.gz \
+	    --captions $(FROM)/flickr8k/captions.jsonl $(NEVER) --output $@
 
 # The data folder may be read-only: what is distilled lies beside links into it.
 $(FROM):

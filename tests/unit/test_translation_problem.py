@@ -132,6 +132,18 @@ def test_a_source_s_curly_signs_are_read_as_plain_ones(problem: TranslationProbl
     assert UNK in target.encode("’")
 
 
+def test_the_other_side_s_tokenizer_is_made_where_one_came_from_an_earlier_run(data: Path, tmp_path: Path) -> None:
+    earlier, new = tmp_path / "earlier", tmp_path / "new"
+    earlier.mkdir()
+    new.mkdir()
+    CONFIG.build(data, earlier, seed=1)
+    (new / "source.model").write_bytes((earlier / "source.model").read_bytes())
+    smaller = CONFIG.model_copy(update={"source_vocabulary_size": 104, "target_vocabulary_size": 104})
+    source, target = smaller.build(data, new, seed=1).tokenizers
+    assert (new / "source.model").read_bytes() == (earlier / "source.model").read_bytes()
+    assert source.size > 104 >= target.size
+
+
 def test_a_run_s_tokenizers_are_made_once_and_suffice_without_the_data(data: Path, tmp_path: Path) -> None:
     CONFIG.build(data, tmp_path, seed=1)
     before = (tmp_path / "source.model").read_bytes()

@@ -133,15 +133,18 @@ class TranslationConfig(ProblemConfig):
     subword_sampling: SubwordSampling | None = None
 
     def build(self, data: Path | None, run: Path, seed: int) -> "TranslationProblem":
-        """Read the corpora under `data`; train the tokenizers unless `run` has them."""
+        """Read the corpora under `data`; train the tokenizers that `run` has not."""
         if data is None:
             return TranslationProblem(load_tokenizers(run), None, self.batch, seed)
         corpora = [corpus.read(data) for corpus in self.training]
         if not has_tokenizers(run):
             text = [pair for pairs in corpora for pair in spread(pairs, self.tokenizer_sentences)]
-            source, target = run / "source.model", run / "target.model"
-            train_tokenizer((pair.source for pair in text), self.source_vocabulary_size, source, plain_punctuation=True)
-            train_tokenizer((pair.target for pair in text), self.target_vocabulary_size, target)
+            source, target = (run / name for name in self.tokenizer_files)
+            if not source.is_file():
+                sentences = (pair.source for pair in text)
+                train_tokenizer(sentences, self.source_vocabulary_size, source, plain_punctuation=True)
+            if not target.is_file():
+                train_tokenizer((pair.target for pair in text), self.target_vocabulary_size, target)
         tokenizers = load_tokenizers(run)
         sizes = [corpus.sentences_per_epoch for corpus in self.training]
         training = [
