@@ -1,4 +1,5 @@
 # What a shipped model is made from, in order. Called by `make retrain MODEL=hull DATA=../shared/data`.
+# MINUTES=1 ends every stage after a minute of training, which shows that the chain works and teaches nobody much.
 BIN  ?= .venv/bin
 RUNS ?= runs
 DATA ?= ../shared/data
@@ -34,7 +35,7 @@ $(RUNS)/translation-en-de-consistent/averaged.pt: $(RUNS)/translation-en-de-resa
 
 # The run folder may hold an interrupted run, which goes on.
 $(RUNS)/%/averaged.pt: | $(FROM)
-	$(BIN)/beamstep train $* --data $(FROM) --run $(RUNS)/$* --resume
+	$(BIN)/beamstep train $* --data $(FROM) --run $(RUNS)/$* --resume $(if $(MINUTES),--minutes $(MINUTES))
 
 $(BUNDLES)/%/1/manifest.json: $(RUNS)/%/averaged.pt
 	$(BIN)/beamstep export $(RUNS)/$* --data $(FROM) --output $(BUNDLES) --replace
