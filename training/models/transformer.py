@@ -165,10 +165,10 @@ class SimpleRecurrentUnit(nn.Module):
         """Return the outputs, as x is, and the last cell (R, H), for x (R, T, H) or one step (R, H) and the cell before (R, H)."""
         candidate, forget = self.input(x).chunk(2, -1)
         forget = torch.sigmoid(forget)
-        new = (1 - forget) * candidate
         if x.dim() == cell.dim():
-            cell = forget * cell + new
+            cell = candidate + forget * (cell - candidate)  # one node less in the step's graph
             return torch.relu(cell), cell
+        new = (1 - forget) * candidate
         cells = []
         for kept, added in zip(forget.unbind(1), new.unbind(1), strict=True):
             cell = kept * cell + added
@@ -198,13 +198,16 @@ class HeadsOfMemory(nn.Module):
 
         For one step's x, (R, H), the weights are (R, S).
         """
-        heads, size = self.columns.shape
-        steps = x.shape[1:-1]
-        queries = (self.query(x) * self.scale).unsqueeze(-2) * self.columns  # (R, T, heads, H)
-        scores = queries.view(-1, math.prod(steps) * heads, size) @ memory.transpose(1, 2)
+        heads = len(self.columns)
+        queries = self.query(x).unsqueeze(-2) * (self.columns * self.scale)
+        if x.dim() == memory.dim():  # the heads of all steps side by side: (R, T * heads, H)
+            queries = queries.flatten(1, 2)
+        scores = queries @ memory.transpose(1, 2)
         weights = torch.softmax(scores.float().masked_fill(~memory_mask.unsqueeze(1), float("-inf")), -1)
-        context = (weights.to(memory.dtype) @ memory).view(-1, *steps, heads, size)
-        return self.mix((context * self.columns).sum(-2)), weights.view(-1, *steps, heads, weights.shape[-1]).mean(-2)
+        context = weights.to(memory.dtype) @ memory
+        if x.dim() == memory.dim():
+            context, weights = (tensor.view(*x.shape[:2], heads, -1) for tensor in (context, weights))
+        return self.mix((context * self.columns).sum(-2)), weights.mean(-2)
 
 
 def _memory_name(layer: int) -> str:
