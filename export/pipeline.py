@@ -4,6 +4,7 @@ import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final, cast
 
@@ -124,7 +125,8 @@ def export_run(run: Run, settings: ExportSettings, progress: Progress) -> Path:
         if "int8" in settings.precisions:
             progress("decoding with fp32 to see what numbers its graphs meet")
             calibration = _calibrate(manifest, fp32, inputs.sources)
-        graphs = dict(manifest.graphs) | _make_others(folder, traced, calibration, settings.precisions, progress)
+        make = partial(graphs_in, traced=traced, calibration=calibration, migration=run.recipe.export.migration)
+        graphs = dict(manifest.graphs) | _make_others(folder, make, settings.precisions, progress)
         measured, travelling = _record(manifest, reference, inputs, progress)
         manifest = manifest.model_copy(update={"graphs": graphs, "references": write_references(folder, travelling)})
         write_manifest(folder, manifest)
@@ -140,14 +142,14 @@ def _calibrate(manifest: Manifest, fp32: OnnxModel, sources: Sequence[Source]) -
 
 
 def _make_others(
-    folder: Path, traced: Graphs, calibration: Calibration, precisions: Sequence[Precision], progress: Progress
+    folder: Path, make: Callable[[Precision], Graphs], precisions: Sequence[Precision], progress: Progress
 ) -> dict[Precision, GraphSpecs]:
     """Write the graphs of every precision beside fp32."""
     made: dict[Precision, GraphSpecs] = {}
     for precision in precisions:
         if precision != "fp32":
             progress(f"making the {precision} graphs")
-            made[precision] = write_graph_files(folder, graphs_in(precision, traced, calibration), precision)
+            made[precision] = write_graph_files(folder, make(precision), precision)
     return made
 
 

@@ -15,12 +15,13 @@ from export.selection import append_selection, cut_selection
 from export.storage import store_in_8_bits
 from serving.decoding.step import Tensors
 from serving.manifest import Precision
+from training.recipe import MIGRATION
 
 PRECISE_OPERATORS: Final = ("Softmax", "GRU", "LSTM", "RNN", "LayerNormalization")
 """What stays float32 under float16, the selection with it: sums of many small numbers."""
 
 
-def graphs_in(precision: Precision, traced: Graphs, calibration: Calibration) -> Graphs:
+def graphs_in(precision: Precision, traced: Graphs, calibration: Calibration, migration: float = MIGRATION) -> Graphs:
     """Return the graphs of a precision.
 
     Args:
@@ -28,6 +29,7 @@ def graphs_in(precision: Precision, traced: Graphs, calibration: Calibration) ->
         traced: float32.
         calibration: what both were fed while real inputs were decoded; fixed scales come from it. Pointing models are stored in 8
             bits and compute in float32, see `reads_points`.
+        migration: see `quantise`.
     """
     if precision == "fp32":
         return traced
@@ -37,14 +39,17 @@ def graphs_in(precision: Precision, traced: Graphs, calibration: Calibration) ->
         return Graphs(_halved(traced.encoder), step)
     if reads_points(traced.encoder):
         return Graphs(store_in_8_bits(traced.encoder), store_in_8_bits(traced.decoder_step))
-    return Graphs(_in_8_bits(traced.encoder, calibration.encoder), _in_8_bits(traced.decoder_step, calibration.step))
+    return Graphs(
+        _in_8_bits(traced.encoder, calibration.encoder, migration),
+        _in_8_bits(traced.decoder_step, calibration.step, migration),
+    )
 
 
-def _in_8_bits(model: onnx.ModelProto, feeds: Sequence[Tensors]) -> onnx.ModelProto:
+def _in_8_bits(model: onnx.ModelProto, feeds: Sequence[Tensors], migration: float) -> onnx.ModelProto:
     ranges = ranges_of(model, products_of(model), feeds)
     if has_convolutions(model):
         model = quantise_convolutions(model, feeds)
-    return quantise(model, ranges)
+    return quantise(model, ranges, migration)
 
 
 def reads_points(encoder: onnx.ModelProto) -> bool:

@@ -27,11 +27,6 @@ from export.storage import integers_of, store
 LARGEST_FACTOR: Final = 63
 """The largest integer of a weight in a product; see above."""
 LARGEST_ACTIVATION: Final = 255
-MIGRATION: Final = 0.7
-"""How much of the differences between channels moves into the weights; SmoothQuant's alpha (arXiv:2211.10438, eq. 4).
-
-Of 0, 0.5, 0.7 and 1, log-probs of the translation model were nearest to float32's with this (docs/log.md, 8-bit arithmetic).
-"""
 LARGEST_TIED_SCALE: Final = 2.0
 CONTRIB: Final = "com.microsoft"
 
@@ -42,15 +37,17 @@ def products_of(model: onnx.ModelProto) -> list[str]:
     return sorted({node.input[0] for node in graph.nodes if graph.is_product(node)})
 
 
-def quantise(model: onnx.ModelProto, ranges: Ranges) -> onnx.ModelProto:
+def quantise(model: onnx.ModelProto, ranges: Ranges, migration: float) -> onnx.ModelProto:
     """Return a graph whose products with constants compute in 8 bits, and whose large constants are stored in 8.
 
     Args:
         model: float32.
         ranges: of each tensor that `products_of` names.
+        migration: 0 to 1, how much of the differences between channels moves into the weights; SmoothQuant's alpha
+            (arXiv:2211.10438, eq. 4).
     """
     graph = Graph.of(model)
-    ranges = _even_out(graph, dict(ranges))
+    ranges = _even_out(graph, dict(ranges), migration)
     _multiply_integers(graph, ranges)
     store(graph)
     changed = graph.put_into(model)
@@ -62,7 +59,7 @@ def quantise(model: onnx.ModelProto, ranges: Ranges) -> onnx.ModelProto:
 # ---- channels of different sizes
 
 
-def _even_out(graph: Graph, ranges: dict[str, Range]) -> dict[str, Range]:
+def _even_out(graph: Graph, ranges: dict[str, Range], migration: float) -> dict[str, Range]:
     """Move scale from the channels that a product reads into its weights, where what makes them can be scaled as well.
 
     (W_1 x) / s and s W_2 give the same numbers; with the right s, the channels between are alike and 8 bits do for all of them.
@@ -74,7 +71,7 @@ def _even_out(graph: Graph, ranges: dict[str, Range]) -> dict[str, Range]:
         found = ranges[second.input[0]]
         outputs = _by_outputs(graph, second)
         peaks = np.maximum(np.maximum(-found.low, found.high), 1e-6)
-        scale = peaks**MIGRATION / np.maximum(np.abs(outputs).max(1), 1e-6) ** (1 - MIGRATION)
+        scale = peaks**migration / np.maximum(np.abs(outputs).max(1), 1e-6) ** (1 - migration)
         scale = (scale / np.exp(np.log(scale).mean())).astype(np.float32)
         if len(graph.readers(second.input[1])) > 1:
             # A table is looked up in the same integers, and must keep its small channels.

@@ -74,7 +74,7 @@ def test_a_version_is_replaced_only_when_asked(graphs_of, translation, tmp_path,
 
 
 def test_a_precision_that_does_not_pass_is_not_published(translation, tmp_path, monkeypatch):
-    def biased(precision, traced, calibration):
+    def biased(precision, *, traced, calibration, migration):
         """Quantise one token's bias to something far off, as a wrong scale would."""
         graphs = copy.deepcopy(traced)
         size = translation.bundle.manifest.vocabulary.size

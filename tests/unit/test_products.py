@@ -8,6 +8,7 @@ from onnx import TensorProto, helper, numpy_helper
 from export.calibration import ranges_of
 from export.products import LARGEST_FACTOR, products_of, quantise
 from export.storage import integers_of, store_in_8_bits
+from training.recipe import MIGRATION
 
 INPUTS, OUTPUTS = 64, 96
 
@@ -27,7 +28,7 @@ def run(model, feeds, outputs=("y",)):
 
 
 def in_8_bits(model, feeds):
-    return quantise(model, ranges_of(model, products_of(model), [feeds]))
+    return quantise(model, ranges_of(model, products_of(model), [feeds]), MIGRATION)
 
 
 @pytest.fixture
@@ -96,6 +97,19 @@ def test_channels_of_different_sizes_are_evened_out_between_two_products(random)
     (got,) = run(in_8_bits(model, {"x": x}), {"x": x})
     # One scale for channels a thousand times apart would leave the small ones nothing, and they weigh as much.
     assert np.abs(got - wanted).mean() < 0.03 * np.abs(wanted).mean()
+
+
+def test_how_much_is_evened_out_is_chosen(random):
+    sizes = np.geomspace(0.01, 10, 80, dtype=np.float32)
+    constants = {"v": random.normal(size=(INPUTS, 80)).astype(np.float32) * sizes}
+    constants["w"] = random.normal(size=(80, OUTPUTS)).astype(np.float32)
+    nodes = [helper.make_node("MatMul", ["x", "v"], ["h"], "one"), helper.make_node("MatMul", ["h", "w"], ["y"], "two")]
+    x = random.normal(size=(50, INPUTS)).astype(np.float32)
+    model = model_of(nodes, constants, ["y"])
+    ranges = ranges_of(model, products_of(model), [{"x": x}])
+    (wanted,) = run(model, {"x": x})
+    errors = [np.abs(run(quantise(model, ranges, migration), {"x": x})[0] - wanted).mean() for migration in (0.0, 0.5)]
+    assert errors[1] < 0.8 * errors[0]  # half of it in the weights, half left where it was
 
 
 @pytest.mark.parametrize("between", ["relu", "bias and relu", "norm"])
