@@ -31,6 +31,7 @@ $(RUNS)/translation-en-de-attentive/averaged.pt: $(RUNS)/translation-en-de-resam
 $(RUNS)/translation-en-de-transformer/averaged.pt: $(RUNS)/translation-en-de-resampled/averaged.pt
 $(RUNS)/translation-en-de-ensemble/averaged.pt: $(RUNS)/translation-en-de-transformer/averaged.pt $(RUNS)/translation-en-de-resampled/averaged.pt
 $(RUNS)/translation-en-de-student/averaged.pt: $(RUNS)/translation-en-de-transformer/averaged.pt $(PAIRS)/multi30k-flickr8k.en-de.ensemble.tsv.gz
+$(RUNS)/translation-en-de-student-tuned/averaged.pt: $(RUNS)/translation-en-de-student/averaged.pt
 $(RUNS)/translation-en-de-consistent/averaged.pt: $(RUNS)/translation-en-de-resampled/averaged.pt
 
 # The run folder may hold an interrupted run, which goes on.

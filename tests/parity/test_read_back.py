@@ -26,7 +26,7 @@ def model():
 
 def test_a_run_read_back_is_one_to_begin_with(model, tmp_path, monkeypatch):
     monkeypatch.setattr("export.read_back.read_model", lambda _: model)
-    make_run(SHIPPED, tmp_path / "earlier", find_recipe("translation-en-de-transformer"))
+    make_run(SHIPPED, tmp_path / "earlier", find_recipe("translation-en-de-student-tuned"))
     later = load_run(tmp_path / "earlier").model
     with torch.no_grad():
         for weight in later.parameters():
