@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import serving.process
+from serving.calls.acceptors import TAKING
 from serving.config import ServerConfig
 from serving.repository.config import RepositoryConfig
 from serving.repository.policy import VersionPolicy
@@ -81,7 +82,7 @@ class Look:
     Attributes:
         requests: taken by the engine and not over yet, in lanes that are leaving too.
         rows: of all running batches.
-        tasks: of the event loop.
+        tasks: of the event loop, but for those that wait for a call, of which a full queue leaves more behind.
         threads: those that Python started.
         native_threads: of the process, those of gRPC and ONNX Runtime among them.
         descriptors: open files and sockets.
@@ -137,7 +138,7 @@ class WatchedServer(Server):
         return Look(
             requests=counters["submitted"] - sum(counters[how] for how in ENDS),
             rows=sum(load.running_rows for load in loads),
-            tasks=len(asyncio.all_tasks()),
+            tasks=sum(not task.get_name().startswith(TAKING) for task in asyncio.all_tasks()),
             threads=sum(not isinstance(thread, threading._DummyThread) for thread in threading.enumerate()),
             native_threads=int(entries["Threads"]),
             descriptors=len(os.listdir("/proc/self/fd")),  # noqa: PTH208 - names alone

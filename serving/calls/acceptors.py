@@ -29,6 +29,8 @@ AT_ONCE: Final = 2
 """Calls of each busy method that are asked for at a time; of every other method one."""
 AT_ONCE_CROWDED: Final = 16
 """The same while a queue is full, so that most calls are to be refused; of every other method a quarter as many."""
+TAKING: Final = "takes calls of "
+"""How the names of tasks begin that wait for a call. After a full queue there are more of them until each has taken one."""
 CORE: Final[Any] = importlib.import_module("grpc._cython.cygrpc")
 KNOWN: Final = {
     "_handle_rpc": ["method_name", "method_resolver", "interceptors", "rpc_state", "loop", "concurrency_exceeded"],
@@ -84,11 +86,11 @@ class Acceptors:
         for method, count in at_once.items():
             for _ in range(self._asking[method], count):
                 self._asking[method] += 1
-                self._keep(self._accept(method))
+                self._keep(self._accept(method), TAKING + method)
 
-    def _keep(self, work: Any) -> None:
+    def _keep(self, work: Any, name: str | None = None) -> None:
         """Run a coroutine as a task; the event loop alone would let it go half-way."""
-        task = asyncio.get_running_loop().create_task(work)
+        task = asyncio.get_running_loop().create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

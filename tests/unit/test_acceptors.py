@@ -11,7 +11,7 @@ from grpc_health.v1.health import HealthServicer
 
 from beamstep.v1 import translation_pb2, translation_pb2_grpc
 from serving.calls import acceptors
-from serving.calls.acceptors import AT_ONCE, AT_ONCE_CROWDED, Acceptors
+from serving.calls.acceptors import AT_ONCE, AT_ONCE_CROWDED, TAKING, Acceptors
 from serving.calls.methods import Methods
 from serving.errors import Overloaded
 from serving.servicers.status import StatusInterceptor
@@ -105,6 +105,8 @@ async def test_no_method_is_left_to_be_taken_one_at_a_time(monkeypatch):
     usual = {name: AT_ONCE if name == busy else 1 for name in methods.names}
     assert await asked() == usual
     assert "/grpc.health.v1.Health/Check" in usual
+    named = Counter(task.get_name() for task in taking._tasks)
+    assert named == {TAKING + name: count for name, count in usual.items()}
 
     def take_one():
         """Let one call come, of any method."""
