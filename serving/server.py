@@ -74,8 +74,6 @@ SERVICE_NAMES: Final = {
 PENDING_CALLS: Final = 8_000
 """Calls of a method that have come and that the event loop has not got to yet. One that its client gave up counts until its turn,
 though it costs nothing then."""
-PENDING_S: Final = 120
-"""How long one may wait so, 30 s if nobody said: a client's own deadline says more than the CANCELLED that gRPC ends it with."""
 LINGER_S: Final = 0.3
 """How long the port stays open behind the last answer, so that whoever calls again at once is told to go elsewhere."""
 REPLY_S: Final = 0.5
@@ -191,7 +189,6 @@ class Server:
             options=[
                 ("grpc.max_receive_message_length", config.message_bytes),
                 # Beyond these gRPC drops calls by itself, as CANCELLED, which says nothing and is not retried.
-                ("grpc.server_max_unrequested_time_in_server", PENDING_S),
                 ("grpc.server.max_pending_requests", PENDING_CALLS),
                 ("grpc.server.max_pending_requests_hard_limit", PENDING_CALLS),
                 ("grpc.so_reuseport", int(config.shares_port)),  # otherwise a second server on this port shall fail
