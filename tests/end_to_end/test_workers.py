@@ -13,6 +13,7 @@ from pathlib import Path
 
 import grpc
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from beamstep.client import Client
 from serving.errors import BadConfiguration
@@ -70,7 +71,8 @@ def ask(address: str) -> bool:
     """Ask over a connection of its own, so that the kernel chooses a worker anew."""
     options = [("grpc.use_local_subchannel_pool", 1)]
     with grpc.insecure_channel(address, options=options) as channel:
-        grpc.channel_ready_future(channel).result(20)
+        # Not channel_ready_future, whose thread raises where it meets a channel that has just been closed.
+        health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=20, wait_for_ready=True)
     with Client(address, timeout_s=30) as client:
         return client.find_convex_hull(SQUARE).hypotheses[0].exact
 
