@@ -118,3 +118,19 @@ def test_the_command_reports_what_it_published(graphs_of, translation, tmp_path)
     assert "translation, fp32" in result.output
     assert "100.0 % / 100.0 %" in result.output
     assert (tmp_path / "models/reverse/1/manifest.json").is_file()
+
+
+def test_how_8_bits_are_made_is_the_recipe_s(translation, tmp_path, monkeypatch):
+    recipe = translation.run.recipe
+    other = recipe.model_copy(update={"export": recipe.export.model_copy(update={"migration": 0.25})})
+    asked = []
+
+    def stopping(precision, *, traced, calibration, migration):
+        asked.append((precision, migration))
+        raise ExportError("far enough")
+
+    monkeypatch.setattr(pipeline, "graphs_in", stopping)
+    settings = ExportSettings(tmp_path, precisions=("fp32", "int8"), inputs=3)
+    with pytest.raises(ExportError, match="far enough"):
+        export_run(dataclasses.replace(translation.run, recipe=other), settings, print)
+    assert asked == [("int8", 0.25)]
