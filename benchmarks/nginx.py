@@ -1,13 +1,13 @@
 """nginx (Debian's package `nginx-light`) with a configuration of deploy/, as it stands."""
 
 import shutil
+import socket
 import subprocess
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
-
-import grpc
 
 DEPLOY: Final = Path(__file__).parents[1] / "deploy"
 PATHS: Final = "/usr/sbin:/usr/bin:/usr/local/bin"
@@ -28,7 +28,7 @@ def nginx(configuration: str, address: str) -> Iterator[int]:
 
     Raises:
         NoNginxError: it is not installed.
-        grpc.FutureTimeoutError: nothing listens there after `START_S`.
+        TimeoutError: nothing listens there after `START_S`.
     """
     found = shutil.which("nginx", path=PATHS)
     if found is None:
@@ -36,9 +36,19 @@ def nginx(configuration: str, address: str) -> Iterator[int]:
     command = [found, "-c", str(DEPLOY / configuration), "-g", "daemon off;"]
     running = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     try:
-        with grpc.insecure_channel(address) as channel:
-            grpc.channel_ready_future(channel).result(START_S)
+        _wait_until_someone_listens(address)
         yield running.pid
     finally:
         running.terminate()
         running.wait()
+
+
+def _wait_until_someone_listens(address: str) -> None:
+    """Connect and hang up, again and again until it works. TimeoutError after `START_S`."""
+    host, port = address.rsplit(":", 1)
+    end = time.monotonic() + START_S
+    while time.monotonic() < end:
+        with suppress(ConnectionError), socket.create_connection((host, int(port)), timeout=START_S):
+            return
+        time.sleep(0.02)
+    raise TimeoutError(f"{address}: nothing listens there after {START_S:g} s")
