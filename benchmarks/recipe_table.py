@@ -44,7 +44,7 @@ from training.run import load_run
 COMPARED: Final = 32
 """Held-back inputs that the sources of the tensor comparison are made like."""
 TRANSLATION_CHANGES: Final = (
-    "rnn", "gru-reset-after", "lstm", "general", "additive", "none", "not-fed", "one-way", "two-layers", "transformer"
+    "rnn", "gru-reset-after", "lstm", "scaled", "general", "additive", "none", "not-fed", "one-way", "two-layers", "transformer"
 )  # fmt: skip
 OUTCOME: Final = "outcome.json"
 MADE_COUNT: Final = 1000

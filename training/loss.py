@@ -1,4 +1,6 @@
-"""Training losses: cross-entropy, smoothed over the allowed tokens or weighed; how far two passes are apart; counts."""
+"""Training losses: cross-entropy, smoothed over the allowed tokens or weighed; how far two passes are apart; where
+was looked; counts.
+"""
 
 from typing import Any, NamedTuple
 
@@ -124,6 +126,22 @@ class _Divergence(torch.autograd.Function):
         """Return the gradients by both logits."""
         by_first, by_second = ctx.saved_tensors
         return by_first * slope, by_second * slope, None
+
+
+def unevenness(attention: Tensor, memory_mask: Tensor, target: Tensor) -> Tensor:
+    """Return sum over positions s of (1 - sum over t of attention_ts)^2, summed over targets, a real token. A scalar.
+
+    Least where every position is looked at as much as any other over the whole of a target, though a token may look at one alone:
+    doubly stochastic attention, Xu et al. 2015 (arXiv:1502.03044), eq. 14, without its lambda.
+
+    Args:
+        attention: (B, T, S), rows summing to 1.
+        memory_mask: (B, S) bool, True where a position is real.
+        target: (B, T) int64, tokens then `eos`, padded with `pad`; at least one is real.
+    """
+    real = target != PAD
+    looked = (attention.float() * real.unsqueeze(2)).sum(1)  # (B, S)
+    return ((1 - looked).square() * memory_mask).sum() / real.sum()
 
 
 class Counts(NamedTuple):

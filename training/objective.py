@@ -4,13 +4,13 @@ from collections.abc import Callable
 from typing import Annotated, Literal, NamedTuple
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from training.config import Config, RecipeError
 from training.decoding import Samples, draw, take_rows
-from training.loss import smoothed_cross_entropy, symmetric_divergence, weighed_cross_entropy
-from training.models.base import SequenceToSequence
+from training.loss import smoothed_cross_entropy, symmetric_divergence, unevenness, weighed_cross_entropy
+from training.models.base import LookingDecoder, SequenceToSequence
 from training.problems.base import Batch, Problem, TextProblem
 from training.rewards import END, BleuCounts, DocumentFrequencies, Words, bleu_gains, cider_d, count_for_bleu
 from training.vocabulary import EOS, PAD
@@ -29,13 +29,25 @@ class CrossEntropyConfig(Config):
         kind: `cross_entropy`, the default.
         consistency: how much it costs that two passes with other dropouts are apart: half the alpha of R-Drop, Liang et al. 2021
             (arXiv:2106.14448, eq. 4), since cross-entropy is the passes' mean here and their sum there. 0: one pass, half the time.
+        evenness: how much it costs that a caption looks at some cells of its photo more than at others, in all its words together:
+            the lambda of loss.unevenness. Of captioners only, and not with consistency.
     """
 
     kind: Literal["cross_entropy"]
     consistency: float = Field(default=0.0, ge=0)
+    evenness: float = Field(default=0.0, ge=0)
+
+    @model_validator(mode="after")
+    def _one_addition(self) -> "CrossEntropyConfig":
+        """Refuse both: two passes look twice."""
+        if self.consistency and self.evenness:
+            raise ValueError(
+                f"evenness: given {self.evenness:g} with consistency {self.consistency:g}; allowed: one of them"
+            )
+        return self
 
     def build(self, problem: Problem, label_smoothing: float) -> Objective:  # noqa: ARG002 - any problem will do
-        """Return the objective."""
+        """Return the objective, which raises RecipeError where evenness is asked of a model that cannot say where it looks."""
 
         def objective(model: SequenceToSequence, batch: Batch) -> Tensor:
             return smoothed_cross_entropy(
@@ -47,6 +59,18 @@ class CrossEntropyConfig(Config):
             both = (smoothed_cross_entropy(logits, batch.target, label_smoothing) for logits in (first, second))
             return torch.stack(list(both)).mean() + self.consistency * symmetric_divergence(first, second, batch.target)
 
+        def even(model: SequenceToSequence, batch: Batch) -> Tensor:
+            if not isinstance(model.decoder, LookingDecoder):
+                raise RecipeError(
+                    f"training.objective.evenness: given {self.evenness:g} with a model that is no captioner; allowed: 0"
+                )
+            memory, state = model.read(batch.inputs, batch.source)
+            logits, attention = model.decoder.look(batch.target, memory, state)
+            loss = smoothed_cross_entropy(logits, batch.target, label_smoothing)
+            return loss + self.evenness * unevenness(attention, memory.memory_mask, batch.target)
+
+        if self.evenness:
+            return even
         return consistent if self.consistency else objective
 
 

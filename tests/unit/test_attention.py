@@ -33,6 +33,13 @@ def test_dot_goes_on_with_the_query_and_the_context() -> None:
     torch.testing.assert_close(read, torch.cat([query, CONTEXT], 1))
 
 
+def test_scaled_divides_by_the_root_of_the_width() -> None:
+    query = torch.tensor([[math.sqrt(2), 0.0]])
+    read, weights = attention_with("scaled")(query, Memory(MEMORY, MASK, {}))
+    torch.testing.assert_close(weights, THREE_TO_ONE)
+    torch.testing.assert_close(read, torch.cat([query, CONTEXT], 1))
+
+
 def test_general_is_a_dot_product_through_a_matrix() -> None:
     query = torch.tensor([[0.0, 4.0]])
     # q^T W m with W = [[7, 9], [1/4, 0]]: the second row says what the query's second number is compared with.

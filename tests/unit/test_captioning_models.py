@@ -31,15 +31,16 @@ def model_of(attention, cell="lstm", dropout=0.5):
 def test_a_whole_target_scores_as_stepping_through_it(attention, cell):
     model = model_of(attention, cell)
     inputs = {"image": noise(2)}
-    whole = model(inputs, SOURCE, TARGET)
-    memory, state = model.encoder(inputs)
-    memory, state = memory.take(SOURCE), {name: tensor[SOURCE] for name, tensor in state.items()}
+    memory, state = model.read(inputs, SOURCE)
+    whole, looked = model.decoder.look(TARGET, memory, state)
+    torch.testing.assert_close(model(inputs, SOURCE, TARGET), whole)
     token = torch.full((3,), BOS)
     for at in range(4):
         logits, state, weights = model.decoder.step(token, memory, state)
         real = TARGET[:, at] != PAD
         torch.testing.assert_close(logits[real], whole[real, at])
         torch.testing.assert_close(weights.sum(1), torch.ones(3))
+        torch.testing.assert_close(weights[real], looked[real, at])
         token = TARGET[:, at]
 
 
@@ -122,5 +123,5 @@ def test_features_given_are_features_seen():
 
 def test_only_additive_attention_keeps_keys():
     kept = {attention: list(model_of(attention).encoder({"image": noise(2)})[0].extra) for attention in ATTENTION}
-    assert kept == {"dot": [], "general": [], "additive": [KEYS], "none": []}
+    assert kept == {"dot": [], "scaled": [], "general": [], "additive": [KEYS], "none": []}
     assert isinstance(model_of("additive").decoder, CaptioningDecoder)

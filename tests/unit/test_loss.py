@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from training.loss import count_errors, smoothed_cross_entropy, symmetric_divergence
+from training.loss import count_errors, smoothed_cross_entropy, symmetric_divergence, unevenness
 from training.vocabulary import PAD
 
 INFINITE = float("-inf")
@@ -105,3 +105,18 @@ def test_what_is_not_allowed_is_no_part_of_the_divergence() -> None:
 def test_a_model_that_is_consistent_already_pays_nothing_for_it() -> None:
     logits = torch.randn(1, 2, 5)
     assert symmetric_divergence(logits, logits, torch.tensor([[2, 3]])).item() == pytest.approx(0, abs=1e-7)
+
+
+def test_unevenness_is_of_all_real_tokens_together_and_of_real_positions() -> None:
+    # Two words look at one position each, a third is padding; the last position is none.
+    attention = torch.tensor([[[1.0, 0.0, 0.0], [0.5, 0.5, 0.0], [0.0, 1.0, 0.0]]])
+    target = torch.tensor([[3, 4, PAD]])
+    cost = unevenness(attention, torch.tensor([[True, True, False]]), target)
+    assert cost.item() == pytest.approx(((1 - 1.5) ** 2 + (1 - 0.5) ** 2) / 2)
+
+
+def test_looking_at_each_position_once_costs_nothing() -> None:
+    attention = torch.eye(3).unsqueeze(0)
+    target, mask = torch.tensor([[3, 4, 5]]), torch.ones(1, 3, dtype=torch.bool)
+    assert unevenness(attention, mask, target).item() == 0
+    assert unevenness(attention[:, :1].expand(1, 3, 3), mask, target).item() == pytest.approx((4 + 1 + 1) / 3)

@@ -4,9 +4,12 @@ import pytest
 import torch
 from pydantic import TypeAdapter
 
+from tests.fakes.networks import noise
+from tests.unit.test_captioning_models import SOURCE, TARGET, model_of
 from tests.unit.test_torch_decoding import INPUTS, SOURCES, TableDecoder, TableEncoder
 from training.config import RecipeError
 from training.decoding import Samples
+from training.loss import unevenness
 from training.models.base import SequenceToSequence
 from training.objective import CrossEntropyConfig, ObjectiveConfig, RewardConfig, advantages, policy_loss
 from training.problems.base import Batch
@@ -88,6 +91,28 @@ def test_without_a_weight_on_consistency_there_is_one_pass() -> None:
     batch = Batch(INPUTS, torch.arange(1), torch.tensor([[3]]))
     loss = CrossEntropyConfig(kind="cross_entropy").build(Letters(), 0.0)(Passes(torch.zeros(1, 1, 6)), batch)
     assert loss.item() == pytest.approx(torch.tensor(6.0).log().item())
+
+
+def test_evenness_adds_what_a_captioner_looked_at_unevenly() -> None:
+    model = model_of("dot", dropout=0.0)
+    batch = Batch({"image": noise(2)}, SOURCE, TARGET)
+    plain, even = (
+        CrossEntropyConfig(kind="cross_entropy", evenness=weight).build(Letters(), 0.1)(model, batch)
+        for weight in (0.0, 0.5)
+    )
+    memory, state = model.read(batch.inputs, SOURCE)
+    _, attention = model.decoder.look(TARGET, memory, state)
+    torch.testing.assert_close(even - plain, 0.5 * unevenness(attention, memory.memory_mask, TARGET))
+    even.backward()
+    assert model.encoder.memory.weight.grad.abs().sum() > 0
+
+
+def test_evenness_is_refused_where_nobody_says_what_is_looked_at() -> None:
+    objective = CrossEntropyConfig(kind="cross_entropy", evenness=0.5).build(Letters(), 0.0)
+    with pytest.raises(RecipeError, match=r"training\.objective\.evenness: given 0\.5 .* allowed: 0"):
+        objective(make_model(), batch_of())
+    with pytest.raises(ValueError, match=r"given 0\.5 with consistency 1; allowed: one of them"):
+        CrossEntropyConfig(kind="cross_entropy", evenness=0.5, consistency=1.0)
 
 
 def test_the_gradient_raises_the_better_sample_and_lowers_the_worse_one() -> None:

@@ -3,6 +3,7 @@
 weights = softmax over real positions of score(q, m_s);  c = sum over s of weights_s m_s
 """
 
+import math
 from typing import Final, Literal
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from training.models.base import Memory
 
-AttentionKind = Literal["dot", "general", "additive", "none"]
+AttentionKind = Literal["dot", "scaled", "general", "additive", "none"]
 KEYS: Final = "keys"
 """The name in `Memory.extra` of what additive attention compares with; ONNX: `memory.keys`."""
 
@@ -60,32 +61,56 @@ class Attention(nn.Module):
         raise NotImplementedError
 
 
-class DotAttention(Attention):
-    """Luong et al. 2015, eq. 8, `dot`: score(q, m) = q^T m."""
+class ProductAttention(Attention):
+    """What scores by a product with memory: score(q, m) = sought(q)^T m."""
 
     def __init__(self, hidden_size: int) -> None:
         super().__init__(2 * hidden_size)
 
+    def sought(self, query: Tensor) -> Tensor:
+        """Return what memory is compared with, (..., H), of queries (..., H)."""
+        raise NotImplementedError
+
     def forward(self, query: Tensor, memory: Memory) -> tuple[Tensor, Tensor]:
         """Look once."""
-        context, weights = attend(query, memory.memory, memory.memory_mask)
+        context, weights = attend(self.sought(query), memory.memory, memory.memory_mask)
         return torch.cat([query, context], -1), weights
 
 
-class GeneralAttention(Attention):
+class DotAttention(ProductAttention):
+    """Luong et al. 2015, eq. 8, `dot`: score(q, m) = q^T m."""
+
+    def sought(self, query: Tensor) -> Tensor:
+        """Return the query as it is."""
+        return query
+
+
+class ScaledAttention(ProductAttention):
+    """Vaswani et al. 2017, arXiv:1706.03762, eq. 1: score(q, m) = q^T m / sqrt(H).
+
+    A sum of H products is about sqrt(H) times as large as each. Unscaled, a wide memory that nothing normalises makes the softmax
+    choose one position from the first steps of training on, and learn no other.
+    """
+
+    def sought(self, query: Tensor) -> Tensor:
+        """Return the query, made smaller."""
+        return query / math.sqrt(query.shape[-1])
+
+
+class GeneralAttention(ProductAttention):
     """Luong et al. 2015, eq. 8, `general`: score(q, m) = q^T W m.
 
     Worked out as (W^T q)^T m: one product a row instead of one a position.
     """
 
     def __init__(self, hidden_size: int) -> None:
-        super().__init__(2 * hidden_size)
+        super().__init__(hidden_size)
         self.query = nn.Linear(hidden_size, hidden_size, bias=False)  # W^T
 
-    def forward(self, query: Tensor, memory: Memory) -> tuple[Tensor, Tensor]:
-        """Look once."""
-        context, weights = attend(self.query(query), memory.memory, memory.memory_mask)
-        return torch.cat([query, context], -1), weights
+    def sought(self, query: Tensor) -> Tensor:
+        """Return W^T q."""
+        sought: Tensor = self.query(query)
+        return sought
 
 
 class AdditiveAttention(Attention):
@@ -127,8 +152,11 @@ class NoAttention(Attention):
         return query, real / real.sum(1, keepdim=True)
 
 
-ATTENTION: Final[dict[AttentionKind, type[DotAttention | GeneralAttention | AdditiveAttention | NoAttention]]] = {
+ATTENTION: Final[
+    dict[AttentionKind, type[DotAttention | ScaledAttention | GeneralAttention | AdditiveAttention | NoAttention]]
+] = {
     "dot": DotAttention,
+    "scaled": ScaledAttention,
     "general": GeneralAttention,
     "additive": AdditiveAttention,
     "none": NoAttention,

@@ -66,6 +66,22 @@ class Decoder(nn.Module):
         raise NotImplementedError
 
 
+class LookingDecoder(Decoder):
+    """One that says, of a whole target too, where it looked."""
+
+    def look(self, target: Tensor, memory: Memory, state: State) -> tuple[Tensor, Tensor]:
+        """Score a whole target as `forward` does.
+
+        Returns:
+            logits (B, T, V), and attention (B, T, S) as T calls of `step` give it; at padding any finite numbers.
+        """
+        raise NotImplementedError
+
+    def forward(self, target: Tensor, memory: Memory, state: State) -> Tensor:
+        """Score a whole target, each token given those before it."""
+        return self.look(target, memory, state)[0]
+
+
 class SequenceToSequence(nn.Module):
     """An encoder and a decoder trained together."""
 
@@ -76,7 +92,10 @@ class SequenceToSequence(nn.Module):
 
     def forward(self, inputs: dict[str, Tensor], source: Tensor, target: Tensor) -> Tensor:
         """Return logits (B, T, V) for `target` (B, T) of the sources that `source` (B,) names."""
-        memory, state = self.encoder(inputs)
-        rows = {name: tensor[source] for name, tensor in state.items()}
-        logits: Tensor = self.decoder(target, memory.take(source), rows)
+        logits: Tensor = self.decoder(target, *self.read(inputs, source))
         return logits
+
+    def read(self, inputs: dict[str, Tensor], source: Tensor) -> tuple[Memory, State]:
+        """Return the memory and the first state of each of B rows, whose sources `source` (B,) names."""
+        memory, state = self.encoder(inputs)
+        return memory.take(source), {name: tensor[source] for name, tensor in state.items()}

@@ -24,12 +24,11 @@ from training.models.attention import (
     KEYS,
     Attention,
     AttentionKind,
-    DotAttention,
-    GeneralAttention,
     NoAttention,
+    ProductAttention,
     memory_keys,
 )
-from training.models.base import Decoder, Encoder, Memory, SequenceToSequence, State
+from training.models.base import Encoder, LookingDecoder, Memory, SequenceToSequence, State
 from training.models.cells import CELLS, Cell, CellKind
 from training.models.image_network import ImageNetwork
 from training.models.words import never_said, word_embedding
@@ -114,7 +113,7 @@ class CaptioningEncoder(Encoder):
 
         The state holds the cell's own tensors, and `image` (N, gates * H): what the image adds to every input product.
         """
-        features = look(self.network, inputs)
+        features = features_of(self.network, inputs)
         memory = self.memory(self.dropout(features))  # (N, S, H)
         whole = torch.tanh(mean_of_cells(memory))  # (N, H)
         first = torch.tanh(self.initial(whole)).chunk(len(self.state_names), 1)
@@ -143,13 +142,13 @@ class TellingEncoder(Encoder):
 
         Memory is (N, S, 1) zeros, which nothing reads; the mask says over how many cells attention is even.
         """
-        features = look(self.network, inputs)
+        features = features_of(self.network, inputs)
         seen = self.image(mean_of_cells(self.dropout(features)))  # (N, E)
         state = self.cell.step(self.cell.project(seen), self.cell.initial_state(features.shape[0]))
         return Memory(torch.zeros_like(features[:, :, :1]), all_real(features), {}), state
 
 
-def look(network: ImageNetwork, inputs: dict[str, Tensor]) -> Tensor:
+def features_of(network: ImageNetwork, inputs: dict[str, Tensor]) -> Tensor:
     """Return features (N, S, D): those that were given, or the network's of the images."""
     if "features" in inputs:
         return inputs["features"].float()
@@ -162,7 +161,7 @@ def all_real(features: Tensor) -> Tensor:
     return torch.ones_like(features[:, :, 0], dtype=torch.bool)
 
 
-class WordDecoder(Decoder):
+class WordDecoder(LookingDecoder):
     """What both models share: a cell fed the last word, with `image` of the state beside it if there is one; a tied output."""
 
     attention: Attention
@@ -186,7 +185,7 @@ class WordDecoder(Decoder):
         read, attention = self.attention(recurrent["hidden"], memory)
         return self._score(read), {**state, **recurrent}, attention
 
-    def forward(self, target: Tensor, memory: Memory, state: State) -> Tensor:
+    def look(self, target: Tensor, memory: Memory, state: State) -> tuple[Tensor, Tensor]:
         """Score a whole target as stepping through it would; logits at padding are 0.
 
         Captions of one image differ in length by a factor of two, so half of a batch is padding: no product is spent on it.
@@ -197,11 +196,11 @@ class WordDecoder(Decoder):
         if "image" in state:
             projected = projected + state["image"].unsqueeze(1)
         hidden = self.word_dropout(self._run(projected, state, (target != PAD).sum(1)))  # (B, T, H)
-        read = read_all(self.attention, hidden, memory)
+        read, attention = read_all(self.attention, hidden, memory)
         real = (target != PAD).flatten().nonzero().squeeze(1)  # (M,)
         scores = self._score(read.flatten(0, 1).index_select(0, real))
         logits = scores.new_zeros(target.numel(), scores.shape[1]).index_copy(0, real, scores)
-        return logits.view(*target.shape, -1)
+        return logits.view(*target.shape, -1), attention
 
     def readout_of(self, read: Tensor) -> Tensor:
         """Return what the output is a product with, (R, E), of what attention gave, (R, read_size)."""
@@ -269,22 +268,18 @@ class TellingDecoder(WordDecoder):
         return readout
 
 
-def read_all(attention: Attention, hidden: Tensor, memory: Memory) -> Tensor:
-    """Return what `attention` gives for each of T states (B, T, H) that read the same memory: (B, T, read_size)."""
-    match attention:
-        case NoAttention():
-            return hidden
-        case DotAttention():
-            return torch.cat([hidden, attend_all(hidden, memory)], -1)
-        case GeneralAttention():
-            return torch.cat([hidden, attend_all(attention.query(hidden), memory)], -1)
-        case _:
-            return torch.stack([attention(state, memory)[0] for state in hidden.unbind(1)], 1)
+def read_all(attention: Attention, hidden: Tensor, memory: Memory) -> tuple[Tensor, Tensor]:
+    """Return what `attention` gives for each of T states (B, T, H) that read the same memory: (B, T, read_size), (B, T, S)."""
+    if isinstance(attention, ProductAttention):
+        context, weights = attend_all(attention.sought(hidden), memory)
+        return torch.cat([hidden, context], -1), weights
+    steps = [attention(state, memory) for state in hidden.unbind(1)]
+    return torch.stack([read for read, _ in steps], 1), torch.stack([weights for _, weights in steps], 1)
 
 
-def attend_all(hidden: Tensor, memory: Memory) -> Tensor:
-    """Return what `attend` gives for each of T states (B, T, H) that read the same memory: (B, T, H)."""
-    cells = memory.memory.to(hidden.dtype)
-    scores = torch.bmm(hidden, cells.transpose(1, 2)).float()
+def attend_all(sought: Tensor, memory: Memory) -> tuple[Tensor, Tensor]:
+    """Return what `attend` gives for each of T queries (B, T, H) that read the same memory: (B, T, H), (B, T, S)."""
+    cells = memory.memory.to(sought.dtype)
+    scores = torch.bmm(sought, cells.transpose(1, 2)).float()
     weights = torch.softmax(scores.masked_fill(~memory.memory_mask.unsqueeze(1), float("-inf")), -1)
-    return torch.bmm(weights.to(cells.dtype), cells)
+    return torch.bmm(weights.to(cells.dtype), cells), weights
