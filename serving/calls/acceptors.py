@@ -6,7 +6,9 @@ and then calls are not looked at, and not refused, for seconds. Here several are
 less processor. Of every method: one that was left to grpc.aio would wait for ever where the others are taken sixteen at a time.
 
 How many depends on what becomes of them. A call that is to be refused is best taken soon. One that is to be answered is not: while
-it waits in gRPC's core its client can give it up at no cost, and taken too early it costs a turn of the engine.
+it waits in gRPC's core its client can give it up at no cost, and taken too early it costs a turn of the engine. But where calls of
+a method come faster than they are taken they pile up, whatever the engine could do, and gRPC drops those that have waited for 30 s.
+Nobody says how many wait; but where some do, the next one is mostly there when it is asked for.
 
 What this calls is grpc.aio's own and no part of its interface, so it is used where it looks as it did in the version that it was
 written for (1.85); grpc.aio takes calls by itself otherwise, one at a time.
@@ -29,6 +31,13 @@ AT_ONCE: Final = 2
 """Calls of each busy method that are asked for at a time; of every other method one."""
 AT_ONCE_CROWDED: Final = 16
 """The same while a queue is full, so that most calls are to be refused; of every other method a quarter as many."""
+MORE: Final = 64
+"""By how many more calls of a method must have been there when they were asked for than not, before one more of it is asked for at
+a time. Fewer may be clients who were answered together and call again together."""
+FEWER: Final = 16
+"""The same of calls that were not there, before one fewer is."""
+ROUNDS: Final = 3
+"""Rounds of the event loop within which a call comes that was there: a thread of gRPC tells, a future is done, a task goes on."""
 TAKING: Final = "takes calls of "
 """How the names of tasks begin that wait for a call. After a full queue there are more of them until each has taken one."""
 CORE: Final[Any] = importlib.import_module("grpc._cython.cygrpc")
@@ -67,6 +76,8 @@ class Acceptors:
         names = methods.names if known() else ()
         self._usual = {method: AT_ONCE if method in busy else 1 for method in names}
         self._most = {method: AT_ONCE_CROWDED if method in busy else AT_ONCE_CROWDED // 4 for method in names}
+        self._wanted = dict(self._usual)
+        self._there = dict.fromkeys(names, 0)
         self._asking = dict.fromkeys(names, 0)
         self._tasks: set[asyncio.Task[None]] = set()
         for method in names:
@@ -98,6 +109,7 @@ class Acceptors:
         """Take one call of a method after the other, and have each answered, as long as so many are to be asked for."""
         loop, path = asyncio.get_running_loop(), method.encode()
         while self._core.is_running():
+            asked = Rounds(loop)
             try:
                 state = await self._core._request_registered_call(path)
             except CORE._RequestCallError:  # the server stops, or a call was over before it was taken
@@ -106,11 +118,45 @@ class Acceptors:
             self._keep(CORE._schedule_rpc_coro(answering, state, loop, method))
             # They hold the errors of the call, and with them its model, and the next call may be far.
             del state, answering
+            self._count(method, was_there=not asked.over)
             if self._crowded():
                 self._ask(self._most)  # until no queue is full any more
-            elif self._asking[method] > self._usual[method]:
+            elif self._asking[method] > self._wanted[method]:
                 break
+            else:
+                self._ask({method: self._wanted[method]})
         self._asking[method] -= 1
+
+    def _count(self, method: str, *, was_there: bool) -> None:
+        """Want one more of a method at a time where calls are mostly there, one fewer where they are mostly not."""
+        self._there[method] += 1 if was_there else -1
+        if self._there[method] >= MORE:
+            self._wanted[method] = min(self._wanted[method] + 1, self._most[method])
+        elif self._there[method] <= -FEWER:
+            self._wanted[method] = max(self._wanted[method] - 1, self._usual[method])
+        else:
+            return
+        self._there[method] = 0
+
+
+class Rounds:
+    """A few rounds of the event loop from now on, which does not sleep before they are over.
+
+    Attributes:
+        over: whether they are.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.over = False
+        self._left = ROUNDS
+        self._next(loop)
+
+    def _next(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._left:
+            self._left -= 1
+            loop.call_soon(self._next, loop)
+        else:
+            self.over = True
 
 
 def known() -> bool:

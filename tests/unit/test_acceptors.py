@@ -11,7 +11,7 @@ from grpc_health.v1.health import HealthServicer
 
 from beamstep.v1 import translation_pb2, translation_pb2_grpc
 from serving.calls import acceptors
-from serving.calls.acceptors import AT_ONCE, AT_ONCE_CROWDED, TAKING, Acceptors
+from serving.calls.acceptors import AT_ONCE, AT_ONCE_CROWDED, FEWER, MORE, ROUNDS, TAKING, Acceptors
 from serving.calls.methods import Methods
 from serving.errors import Overloaded
 from serving.servicers.status import StatusInterceptor
@@ -62,6 +62,39 @@ async def served(request, monkeypatch):
     assert not (asyncio.all_tasks() - before - {asyncio.current_task()}), "nothing waits for calls any more"
 
 
+class Core:
+    """Has no call for anybody until it is told to, but those of `queues`, so many of a method."""
+
+    def __init__(self):
+        self.waiting = []
+        self.queues = Counter()
+
+    def is_running(self):
+        return True
+
+    def _request_registered_call(self, path):
+        loop, method = asyncio.get_running_loop(), path.decode()
+        future = loop.create_future()
+        self.waiting.append((method, future))
+        if self.queues[method]:
+            self.queues[method] -= 1
+            loop.call_soon(future.set_result, None)
+        return future
+
+
+def answered_at_once(monkeypatch):
+    """Have every call that is taken be over."""
+
+    async def handled(*_):
+        pass
+
+    async def scheduled(coroutine, *_):
+        await coroutine
+
+    monkeypatch.setattr(acceptors.CORE, "_handle_rpc", handled)
+    monkeypatch.setattr(acceptors.CORE, "_schedule_rpc_coro", scheduled)
+
+
 async def test_no_method_is_left_to_be_taken_one_at_a_time(monkeypatch):
     """A method that grpc.aio takes by itself is not served while sixteen calls at a time of the others come: health, for one."""
     methods = Methods()
@@ -73,29 +106,8 @@ async def test_no_method_is_left_to_be_taken_one_at_a_time(monkeypatch):
     crowded = False
     taking = Acceptors(server, methods, [], [busy], lambda: crowded)
 
-    class Core:
-        """Has no call for anybody until it is told to."""
-
-        def __init__(self):
-            self.waiting = []
-
-        def is_running(self):
-            return True
-
-        def _request_registered_call(self, path):
-            future = asyncio.get_running_loop().create_future()
-            self.waiting.append((path.decode(), future))
-            return future
-
-    async def handled(*_):
-        pass
-
-    async def scheduled(coroutine, *_):
-        await coroutine
-
     core = taking._core = Core()
-    monkeypatch.setattr(acceptors.CORE, "_handle_rpc", handled)
-    monkeypatch.setattr(acceptors.CORE, "_schedule_rpc_coro", scheduled)
+    answered_at_once(monkeypatch)
 
     async def asked():
         await asyncio.sleep(0.01)
@@ -127,6 +139,42 @@ async def test_no_method_is_left_to_be_taken_one_at_a_time(monkeypatch):
                 future.set_result(None)
         await asyncio.sleep(0)
     assert await asked() == usual, "as before, once there is room again"
+    for task in taking._tasks:
+        task.cancel()
+
+
+async def test_more_calls_are_taken_at_once_of_a_method_whose_calls_wait(monkeypatch):
+    methods = Methods()
+    translation_pb2_grpc.add_TranslationServiceServicer_to_server(Servicer(), methods)
+    busy = [f"{SERVICE}/TranslateText", f"{SERVICE}/StreamTranslateText"]
+    taking = Acceptors(grpc.aio.server(), methods, [], busy, lambda: False)
+    core = taking._core = Core()
+    answered_at_once(monkeypatch)
+    method = busy[0]
+
+    async def asked():
+        async with asyncio.timeout(10):
+            while core.queues[method]:
+                await asyncio.sleep(0)
+        await asyncio.sleep(0.01)
+        return Counter(path for path, future in core.waiting if not future.done())
+
+    def come_later():
+        """Let the one call come that has been asked for the longest."""
+        next(future for path, future in core.waiting if path == method and not future.done()).set_result(None)
+
+    core.queues[method] = MORE - AT_ONCE
+    taking.start()
+    usual = {name: AT_ONCE if name in busy else 1 for name in methods.names}
+    assert await asked() == usual, "as many as clients who call again together"
+    core.queues[method] = 20 * MORE
+    come_later()
+    assert await asked() == usual | {method: AT_ONCE_CROWDED}
+    for _ in range(MORE + AT_ONCE_CROWDED * FEWER):
+        come_later()
+        for _ in range(ROUNDS + 1):
+            await asyncio.sleep(0)
+    assert await asked() == usual, "as before, once none are waiting"
     for task in taking._tasks:
         task.cancel()
 
