@@ -33,6 +33,7 @@ def distil(  # noqa: PLR0917 - typer makes options of them
     ] = None,
     candidates: Annotated[int, typer.Option(min=1, max=16, help="Translations found of each sentence.")] = 5,
     hypotheses: Annotated[int, typer.Option(min=1, help="The best so many of them are kept.")] = 1,
+    limit: Annotated[int | None, typer.Option(min=1, help="Take the first so many sentences.")] = None,
 ) -> None:
     """Let a bundle translate sentences, for another model to learn from.
 
@@ -44,7 +45,7 @@ def distil(  # noqa: PLR0917 - typer makes options of them
         given = [line for path in source or () for line in read_lines(path)]
         if captions is not None:
             given += read_captions_as_text(captions, split)
-        sentences = _checked(without_held_back(given, held_back or ()), len(given))
+        sentences = _checked(without_held_back(given, held_back or ()), len(given))[:limit]
         forward = load_bundle(find_bundle(bundle))
         backward = None if reverse is None else load_bundle(find_bundle(reverse))
         with teacher_of(forward, backward) as teacher:

@@ -101,6 +101,14 @@ def test_a_model_of_the_other_direction_reorders_the_candidates(folder: Path) ->
     assert totals == sorted(totals, reverse=True)
 
 
+def test_a_limit_takes_the_first_sentences(folder: Path) -> None:
+    (folder / "text").write_text("a b\nc\nd\n")
+    result = run(folder / "models/there", "--source", folder / "text", "--limit", 2, "--output", folder / "pairs.tsv")
+    assert result.exit_code == 0, result.output
+    assert [line.split("\t")[0] for line in (folder / "pairs.tsv").read_text().splitlines()] == ["a b", "c"]
+    assert "2 pairs of 2 sentences (3 given)" in result.output.replace("\n", " ")
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
