@@ -160,6 +160,8 @@ GROUPS: Final[Mapping[str, Group]] = {
         (
             Choice("show-and-tell"),
             Choice("show-attend-and-tell"),
+            Choice("captioning-dot"),
+            Choice("captioning-scaled"),
             Choice("captioning-en-base"),
             Choice("captioning-resnet50"),
         ),

@@ -4,9 +4,11 @@ Run at the root of the repository, for the planned models are those of the tests
 """
 
 import asyncio
+import os
 import resource
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,7 +25,7 @@ from benchmarks.faults.killing import killing
 from benchmarks.faults.mutated import mutated
 from benchmarks.faults.outcome import Outcome
 from benchmarks.faults.overload import overload
-from benchmarks.faults.servers import watched
+from benchmarks.faults.servers import confined, watched
 from benchmarks.faults.soak import soak
 from benchmarks.faults.stopping import stopping
 from benchmarks.faults.swapping import swapping
@@ -89,9 +91,15 @@ async def _overload_waiting(seconds: float) -> Outcome:
 
 
 async def _overload_guarded(seconds: float) -> Outcome:
-    """The same as `overload`, with nginx in front of the server."""
+    """The same as `overload`, with nginx in front of the server, which has its cores to itself as on a machine of its own."""
+    *own, last = sorted(os.sched_getaffinity(0))
+    where = f" on {len(own)} of {len(own) + 1} cores; through nginx with deploy/guard.conf, on the last core beside the load"
     try:
-        with watched(replace(_shipped(), port=GUARDED)) as server, nginx("guard.conf", GUARD):
+        with ExitStack() as stack:
+            with confined(own):
+                server = stack.enter_context(watched(replace(_shipped(), port=GUARDED)))
+            stack.enter_context(confined([last]))
+            stack.enter_context(nginx("guard.conf", GUARD))
             return await overload(
                 server,
                 _translation(SHIPPED),
@@ -99,7 +107,7 @@ async def _overload_guarded(seconds: float) -> Outcome:
                 peak_s=max(4, seconds / 6),
                 clients=64,
                 address=GUARD,
-                path=", through nginx with deploy/guard.conf, peak and all",
+                path=where,
             )
     except NoNginxError as error:
         return Outcome("nothing", (), [str(error)])
