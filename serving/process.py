@@ -8,6 +8,7 @@ import sys
 from collections.abc import Coroutine
 from typing import Any, Final
 
+from serving.calls.wakeups import gather_wakeups
 from serving.config import ServerConfig
 from serving.server import OpenModel, Server
 from serving.session import OnnxModel
@@ -28,6 +29,7 @@ async def serve(config: ServerConfig, open_model: OpenModel = OnnxModel) -> None
     """
     if config.grace_s > KILL_S:
         logger.warning("grace: %g s; Kubernetes kills after %g s unless it is told otherwise", config.grace_s, KILL_S)
+    gather_wakeups(asyncio.get_running_loop())
     server = Server(config, open_model)
     signals: asyncio.Queue[None] = asyncio.Queue()
     for number in (signal.SIGTERM, signal.SIGINT):
