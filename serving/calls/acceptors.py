@@ -3,12 +3,15 @@
 grpc.aio asks its core for one call, waits for it, and asks for the next: five rounds of the event loop for each, however many wait.
 A round is short on an idle machine. Beside an engine that holds the interpreter, on cores that others want, it takes milliseconds,
 and then calls are not looked at, and not refused, for seconds. Here several are asked for at once of every method, and each costs
-less processor. Of every method: one that was left to grpc.aio would wait for ever where the others are taken sixteen at a time.
+less processor. Of every method: one that was left to grpc.aio would wait for ever where many of the others are taken at a time.
 
 How many depends on what becomes of them. A call that is to be refused is best taken soon. One that is to be answered is not: while
 it waits in gRPC's core its client can give it up at no cost, and taken too early it costs a turn of the engine. But where calls of
 a method come faster than they are taken they pile up, whatever the engine could do, and gRPC drops those that have waited for 30 s.
 Nobody says how many wait; but where some do, the next one is mostly there when it is asked for.
+
+While a queue is full the event loop rests for a moment between two rounds. Otherwise it wakes for every event of every call that is
+to be refused, a thousand times a second and more, and takes the interpreter from the engine each time, which has answers to find.
 
 What this calls is grpc.aio's own and no part of its interface, so it is used where it looks as it did in the version that it was
 written for (1.85); grpc.aio takes calls by itself otherwise, one at a time.
@@ -18,6 +21,7 @@ import asyncio
 import importlib
 import inspect
 import logging
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final
 
@@ -29,8 +33,10 @@ logger = logging.getLogger(__name__)
 
 AT_ONCE: Final = 2
 """Calls of each busy method that are asked for at a time; of every other method one."""
-AT_ONCE_CROWDED: Final = 16
+AT_ONCE_CROWDED: Final = 32
 """The same while a queue is full, so that most calls are to be refused; of every other method a quarter as many."""
+REST_S: Final = 0.0001
+"""How long the event loop rests between two rounds while a queue is full."""
 MORE: Final = 64
 """By how many more calls of a method must have been there when they were asked for than not, before one more of it is asked for at
 a time. Fewer may be clients who were answered together and call again together."""
@@ -77,6 +83,7 @@ class Acceptors:
         self._usual = {method: AT_ONCE if method in busy else 1 for method in names}
         self._most = {method: AT_ONCE_CROWDED if method in busy else AT_ONCE_CROWDED // 4 for method in names}
         self._wanted = dict(self._usual)
+        self._resting = False
         self._there = dict.fromkeys(names, 0)
         self._asking = dict.fromkeys(names, 0)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -121,11 +128,19 @@ class Acceptors:
             self._count(method, was_there=not asked.over)
             if self._crowded():
                 self._ask(self._most)  # until no queue is full any more
+                if not self._resting:
+                    self._resting = True
+                    loop.call_soon(self._rest)
             elif self._asking[method] > self._wanted[method]:
                 break
             else:
                 self._ask({method: self._wanted[method]})
         self._asking[method] -= 1
+
+    def _rest(self) -> None:
+        """Rest in this round of the event loop."""
+        self._resting = False
+        time.sleep(REST_S)
 
     def _count(self, method: str, *, was_there: bool) -> None:
         """Want one more of a method at a time where calls are mostly there, one fewer where they are mostly not."""

@@ -11,7 +11,7 @@ from grpc_health.v1.health import HealthServicer
 
 from beamstep.v1 import translation_pb2, translation_pb2_grpc
 from serving.calls import acceptors
-from serving.calls.acceptors import AT_ONCE, AT_ONCE_CROWDED, FEWER, MORE, ROUNDS, TAKING, Acceptors
+from serving.calls.acceptors import AT_ONCE, AT_ONCE_CROWDED, FEWER, MORE, REST_S, ROUNDS, TAKING, Acceptors
 from serving.calls.methods import Methods
 from serving.errors import Overloaded
 from serving.servicers.status import StatusInterceptor
@@ -96,7 +96,7 @@ def answered_at_once(monkeypatch):
 
 
 async def test_no_method_is_left_to_be_taken_one_at_a_time(monkeypatch):
-    """A method that grpc.aio takes by itself is not served while sixteen calls at a time of the others come: health, for one."""
+    """A method that grpc.aio takes by itself is not served while many calls at a time of the others come: health, for one."""
     methods = Methods()
     server = grpc.aio.server()
     translation_pb2_grpc.add_TranslationServiceServicer_to_server(Servicer(), methods)
@@ -108,6 +108,8 @@ async def test_no_method_is_left_to_be_taken_one_at_a_time(monkeypatch):
 
     core = taking._core = Core()
     answered_at_once(monkeypatch)
+    rests = []
+    monkeypatch.setattr(acceptors.time, "sleep", rests.append)
 
     async def asked():
         await asyncio.sleep(0.01)
@@ -126,12 +128,14 @@ async def test_no_method_is_left_to_be_taken_one_at_a_time(monkeypatch):
 
     take_one()
     assert await asked() == usual
+    assert rests == []
     crowded = True
     for _ in range(2):
         take_one()
         assert await asked() == {
             name: AT_ONCE_CROWDED if name == busy else AT_ONCE_CROWDED // 4 for name in methods.names
         }
+    assert rests == [REST_S] * 2, "the loop rests after a call that came while a queue was full"
     crowded = False
     for _ in range(AT_ONCE_CROWDED):
         for _, future in list(core.waiting):
@@ -139,6 +143,7 @@ async def test_no_method_is_left_to_be_taken_one_at_a_time(monkeypatch):
                 future.set_result(None)
         await asyncio.sleep(0)
     assert await asked() == usual, "as before, once there is room again"
+    assert len(rests) == 2
     for task in taking._tasks:
         task.cancel()
 
@@ -167,7 +172,7 @@ async def test_more_calls_are_taken_at_once_of_a_method_whose_calls_wait(monkeyp
     taking.start()
     usual = {name: AT_ONCE if name in busy else 1 for name in methods.names}
     assert await asked() == usual, "as many as clients who call again together"
-    core.queues[method] = 20 * MORE
+    core.queues[method] = (AT_ONCE_CROWDED + 1) * MORE
     come_later()
     assert await asked() == usual | {method: AT_ONCE_CROWDED}
     for _ in range(MORE + AT_ONCE_CROWDED * FEWER):
