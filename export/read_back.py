@@ -47,6 +47,8 @@ CHECKED: Final = 16
 ENOUGH: Final = 0.4
 """The share of them that must be answered alike. Weights have lost bits, and nothing here rules out what is no hull; weights in a
 wrong place answer none alike."""
+FIRST: Final = 1 << 16
+"""The first number that a weight is set to: the graphs have whole numbers of their own, such as the root of an embedding's width."""
 MISSING: Final = 0.01
 """The share of a parameter that the graphs need not hold: the biases of tokens that are never chosen."""
 
@@ -123,8 +125,8 @@ def _without_scaling(model: onnx.ModelProto, constants: Arrays) -> Arrays:
 
 
 def _number(model: nn.Module) -> int:
-    """Set every element of every parameter to a number of its own, from 1; return one more than the last."""
-    last = 1
+    """Set every element of every parameter to a number of its own, from `FIRST`; return one more than the last."""
+    last = FIRST
     with torch.no_grad():
         for parameter in model.parameters():
             count = parameter.numel()
@@ -142,7 +144,7 @@ def _collect(values: NDArray[np.float32], traced: onnx.ModelProto, constants: Ma
         name = next((name for name in (tensor.name, *renamed.get(tensor.name, ())) if name in constants), "")
         if numbers.dtype != np.float32 or not name or constants[name].shape != numbers.shape:
             continue
-        real = np.isfinite(numbers) & (numbers >= 1) & (numbers < len(values)) & (numbers == np.rint(numbers))
+        real = np.isfinite(numbers) & (numbers >= FIRST) & (numbers < len(values)) & (numbers == np.rint(numbers))
         values[numbers[real].astype(np.int64)] = constants[name][real]
 
 

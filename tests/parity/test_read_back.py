@@ -56,6 +56,7 @@ def test_weights_are_found_where_their_numbers_turn_up():
     ]
     constants = {"first": numbered["0.weight"].T, "0.bias": numbered["0.bias"]}
     constants |= {name: numbered[name] for name in ("1.weight", "1.bias")}
+    constants["root"] = np.array(4.0, np.float32)  # no weight, though it is a whole number: the root of a width
     graph = helper.make_graph(
         nodes,
         "traced",
@@ -66,6 +67,7 @@ def test_weights_are_found_where_their_numbers_turn_up():
     # As products.py calls what it scaled: by the output of the product.
     stored = {"first": wanted["0.weight"].numpy().T, "0.bias": wanted["0.bias"].numpy()}
     stored |= {"y.weight": wanted["1.weight"].numpy(), "y.bias": wanted["1.bias"].numpy()}
+    stored["root"] = constants["root"]
     read_back._collect(values, helper.make_model(graph), stored)
     read_back._fill(model, values)
     assert all(torch.equal(tensor, wanted[name]) for name, tensor in model.state_dict().items())
