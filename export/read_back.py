@@ -48,7 +48,7 @@ ENOUGH: Final = 0.4
 """The share of them that must be answered alike. Weights have lost bits, and nothing here rules out what is no hull; weights in a
 wrong place answer none alike."""
 FIRST: Final = 1 << 16
-"""The first number that a weight is set to: the graphs have whole numbers of their own, such as the root of an embedding's width."""
+"""The first number that a weight is set to: graphs have whole numbers of their own, such as the root of an embedding's width."""
 MISSING: Final = 0.01
 """The share of a parameter that the graphs need not hold: the biases of tokens that are never chosen."""
 
