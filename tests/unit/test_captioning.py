@@ -191,10 +191,11 @@ def test_training_reaches_every_weight_of_the_decoder(decoder):
 def test_attending_for_all_words_is_attending_for_each():
     torch.manual_seed(0)
     memory, hidden = small_memory(), torch.randn(3, 4, 8)
-    together = attend_all(hidden, memory)
+    contexts, weights = attend_all(hidden, memory)
     for at in range(4):
-        context, _ = attend(hidden[:, at], memory.memory, memory.memory_mask)
-        torch.testing.assert_close(together[:, at], context)
+        context, looked = attend(hidden[:, at], memory.memory, memory.memory_mask)
+        torch.testing.assert_close(contexts[:, at], context)
+        torch.testing.assert_close(weights[:, at], looked)
 
 
 def test_shared_dropout_drops_a_column_for_all_positions_and_keeps_the_mean():
