@@ -10,7 +10,7 @@ it waits in gRPC's core its client can give it up at no cost, and taken too earl
 a method come faster than they are taken they pile up, whatever the engine could do, and gRPC drops those that have waited for 30 s.
 Nobody says how many wait; but where some do, the next one is mostly there when it is asked for.
 
-While a queue is full the event loop rests for a moment between two rounds. Otherwise it wakes for every event of every call that is
+While a queue is full the event loop rests for a moment in each round that takes a call. Otherwise it wakes for every event of every call that is
 to be refused, a thousand times a second and more, and takes the interpreter from the engine each time, which has answers to find.
 
 What this calls is grpc.aio's own and no part of its interface, so it is used where it looks as it did in the version that it was
@@ -36,7 +36,7 @@ AT_ONCE: Final = 2
 AT_ONCE_CROWDED: Final = 32
 """The same while a queue is full, so that most calls are to be refused; of every other method a quarter as many."""
 REST_S: Final = 0.0001
-"""How long the event loop rests between two rounds while a queue is full."""
+"""How long the event loop rests in a round that has taken a call while a queue is full."""
 MORE: Final = 64
 """By how many more calls of a method must have been there when they were asked for than not, before one more of it is asked for at
 a time. Fewer may be clients who were answered together and call again together."""
@@ -133,8 +133,6 @@ class Acceptors:
                     loop.call_soon(self._rest)
             elif self._asking[method] > self._wanted[method]:
                 break
-            else:
-                self._ask({method: self._wanted[method]})
         self._asking[method] -= 1
 
     def _rest(self) -> None:
@@ -147,6 +145,7 @@ class Acceptors:
         self._there[method] += 1 if was_there else -1
         if self._there[method] >= MORE:
             self._wanted[method] = min(self._wanted[method] + 1, self._most[method])
+            self._ask({method: self._wanted[method]})
         elif self._there[method] <= -FEWER:
             self._wanted[method] = max(self._wanted[method] - 1, self._usual[method])
         else:
