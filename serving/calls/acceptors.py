@@ -10,8 +10,9 @@ it waits in gRPC's core its client can give it up at no cost, and taken too earl
 a method come faster than they are taken they pile up, whatever the engine could do, and gRPC drops those that have waited for 30 s.
 Nobody says how many wait; but where some do, the next one is mostly there when it is asked for.
 
-While a queue is full the event loop rests for a moment in each round that takes a call. Otherwise it wakes for every event of every call that is
-to be refused, a thousand times a second and more, and takes the interpreter from the engine each time, which has answers to find.
+While a queue is full the event loop rests for a moment in each round that takes a call. Otherwise it wakes for every event of
+every call that is to be refused, a thousand times a second and more, and takes the interpreter from the engine each time, which
+has answers to find.
 
 What this calls is grpc.aio's own and no part of its interface, so it is used where it looks as it did in the version that it was
 written for (1.85); grpc.aio takes calls by itself otherwise, one at a time.
