@@ -20,6 +20,7 @@ from serving.http.config import HttpConfig
 from serving.load import LoadConfig, cache_bytes, parse_limits
 from serving.manifest import Precision
 from serving.observation.config import LogFormat, ObservationConfig
+from serving.observation.lines import GatheredLines
 from serving.observation.log import JsonFormatter
 from serving.process import serve as run_server
 from serving.repository.config import CanaryShare, RepositoryConfig
@@ -309,17 +310,15 @@ def _names(listed: str) -> tuple[str, ...]:
 
 def _start_logging(log_format: LogFormat) -> None:
     """Log to stderr, in colour to people and a line a message to collectors of logs."""
-    if log_format == "json":
-        lines = logging.StreamHandler(sys.stderr)
-        lines.setFormatter(JsonFormatter())
-        logging.basicConfig(level=logging.INFO, handlers=[lines])
-        return
     console = Console(stderr=True)
-    if console.is_terminal:
+    if log_format != "json" and console.is_terminal:
         handler = RichHandler(console=console, show_path=False)
         logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[handler])
-    else:
-        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+        return
+    lines = GatheredLines(sys.stderr)
+    words = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+    lines.setFormatter(JsonFormatter() if log_format == "json" else logging.Formatter(words))
+    logging.basicConfig(level=logging.INFO, handlers=[lines])
 
 
 def _bytes(option: str, mebibytes: float) -> int:

@@ -50,12 +50,17 @@ class CallLog:
         """Write the line."""
         if self._one_too_many(call):
             return
+        level = logging.ERROR if call.code in SERVERS_FAULT else logging.INFO
+        if not logger.isEnabledFor(level):
+            return
         fields = call_fields(call)
         if self._payloads and isinstance(call.request, Message):
             fields["request"] = payload(call.request)
-        level = logging.ERROR if call.code in SERVERS_FAULT else logging.INFO
-        words = " ".join(f"{key}={_word(value)}" for key, value in fields.items() if value not in ("", 0))
-        logger.log(level, "%s", words, extra={"call": fields})
+        words = " ".join([f"{key}={_word(value)}" for key, value in fields.items() if value not in ("", 0)])
+        # Made by hand: looking up which line of code logs takes as long as all the rest, and it is always this one.
+        record = logging.LogRecord(logger.name, level, __file__, 0, words, None, None)
+        record.call = fields
+        logger.handle(record)
 
     def _one_too_many(self, call: Call) -> bool:
         """Count a refusal; say whether it gets no line of its own."""
@@ -122,4 +127,4 @@ def _shortened(value: Any) -> Any:
 def _word(value: object) -> str:
     """Return a value as one word, quoted where it would be several; no line ends, whatever a caller sends."""
     text = str(value)
-    return text if text.isprintable() and not set(text) & {" ", '"'} else json.dumps(text)
+    return text if text.isprintable() and " " not in text and '"' not in text else json.dumps(text)

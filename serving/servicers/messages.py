@@ -86,12 +86,12 @@ def decoding_of(task: Task, hypothesis: Hypothesis, seed: int | None = None) -> 
         seed=seed,
     )
     pieces = task.pieces(hypothesis.tokens)
-    attention = [[]] * len(pieces) if hypothesis.attention is None else hypothesis.attention.tolist()
     add = decoding.tokens.add  # in place: a list of messages would be copied one by one
-    for token, piece, log_prob, weights in zip(
-        hypothesis.tokens, pieces, hypothesis.token_log_probs, attention, strict=True
-    ):
-        add(id=token, piece=piece, log_prob=log_prob, attention=weights)
+    for token, piece, log_prob in zip(hypothesis.tokens, pieces, hypothesis.token_log_probs, strict=True):
+        add(id=token, piece=piece, log_prob=log_prob)
+    if hypothesis.attention is not None:
+        for written, weights in zip(decoding.tokens, hypothesis.attention.tolist(), strict=True):
+            written.attention.extend(weights)
     return decoding
 
 

@@ -24,6 +24,8 @@ def target_tokens(field: str, text: str, tokenizer: Tokenizer, unk: int | None) 
     Raises:
         InvalidRequest: it is too long, or has characters that the model cannot write.
     """
+    if not text:
+        return ()
     if len(text) > CHARACTER_LIMIT:
         raise InvalidRequest(field, f"{len(text):,} characters", f"up to {CHARACTER_LIMIT:,} characters")
     tokens = tuple(tokenizer.encode(text))
