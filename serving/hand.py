@@ -17,7 +17,7 @@ from serving.observer import EngineObserver, Outcome
 from serving.pace import Pace
 from serving.request import CacheHit, Decoded, Deliver, Request
 from serving.running import Admission, RunningBatch
-from serving.scheduler import Leavers, Scheduler
+from serving.scheduler import NOBODY, Leavers, Scheduler
 from serving.spent import NOTHING
 
 logger = logging.getLogger(__name__)
@@ -96,9 +96,11 @@ class Hand:
         with self._lane.lock:
             leavers = self._lane.scheduler.sweep(began, self._number)
             admitted = self._lane.scheduler.admit(self._number)
-        self.held.update(admitted, leavers.withdrawn, leavers.expired, leavers.displaced)
-        self._evict(leavers)
+        if leavers is not NOBODY:
+            self.held.update(leavers.withdrawn, leavers.expired, leavers.displaced)
+            self._evict(leavers)
         if admitted:
+            self.held.update(admitted)
             self._admit(admitted)
         if not self._groups:
             return

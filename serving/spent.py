@@ -1,11 +1,9 @@
 """Where the time of steps went."""
 
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 
-@dataclass(frozen=True)
-class Spent:
+class Spent(NamedTuple):
     """Where a batch's time went.
 
     Attributes:

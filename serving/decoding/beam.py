@@ -157,10 +157,11 @@ class SearchBatch:
         if self._joining:
             self._join()
         layout, rows = self._layout, self._rows
+        full = rows.place is layout.every_place
         self._told = StepInputs(
             token=rows.token,
             parent=rows.parent,
-            source=layout.source_of_place.take(rows.place),
+            source=layout.source_of_place if full else layout.source_of_place.take(rows.place),
             banned=told.banned(layout, rows, self._special),
             query=self._queries(),
             candidates=told.candidates(layout, rows.history.turn),
@@ -193,10 +194,8 @@ class SearchBatch:
         # Those that end are finished; the others live on, except after the last token allowed.
         kept, live = self._survivors(offered, chosen, token)
 
-        # A search is over when the best that can still come would not be better than what it has, or when its patience is.
+        # A search is over when the best that can still come would not be better than what it has.
         over = layout.threshold >= live / layout.longest_penalty
-        for index in layout.patient:
-            over[index] |= layout.searches[index].ended >= layout.searches[index].most_endings
         finished: list[Finished] = []
         if np.count_nonzero(over):
             finished = self._finish(over)
@@ -242,7 +241,7 @@ class SearchBatch:
         grid = grid.reshape(len(layout.searches), layout.widest * candidates)
         # A stable sort keeps equal ones in the grid's order: the better parent, then its better candidate.
         order = (-grid).argsort(axis=1, kind="stable")[:, : layout.widest]
-        position = order + layout.offset(candidates)
+        position = order if len(layout.searches) == 1 else order + layout.offset(candidates)
         best = grid.take(position)
         if rows < places:
             row_of_place = np.zeros(places, np.int64)
@@ -288,10 +287,11 @@ class SearchBatch:
         """Finish what ends in `eos`; return which places live on, and each search's best total among them, (searches,)."""
         layout, turn = self._layout, self._rows.history.turn
         alive = chosen.total > -np.inf
-        ending = (token == self._special.eos) & alive
+        ending = token == self._special.eos
         limited = turn >= layout.first_limit
         if not limited and not layout.apart and not np.count_nonzero(ending):
             return alive, chosen.total[:, 0]  # best first: the best of all that live on
+        ending &= alive
         for place in np.flatnonzero(ending).tolist():
             self._finish_hypothesis(place, offered, chosen)
         kept = alive & ~ending
@@ -314,6 +314,8 @@ class SearchBatch:
             log_probs.append(float(offered.log_prob[row, choice]))
             search.offer(Ending(score, tokens, log_probs, FinishReason.END_OF_SEQUENCE, step, row))
             layout.threshold[index] = search.threshold
+        if search.ended >= search.most_endings:
+            layout.threshold[index] = np.inf  # its patience is over: nothing to come is good enough
 
     def _finish(self, over: BoolArray) -> list[Finished]:
         """Return what the requests found whose search is over."""
@@ -388,6 +390,9 @@ class SearchBatch:
 
     def _drop(self, over: BoolArray) -> None:
         """Forget searches whose rows are gone already."""
+        if over.all():
+            self._layout = Layout.empty()
+            return
         search, rank = np.divmod(self._rows.place, self._layout.widest)
         keep = ~over
         self._settle(self._layout.only(keep), (keep.cumsum() - 1).take(search), rank)

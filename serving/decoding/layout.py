@@ -60,7 +60,6 @@ class Layout:
         self.attentive = [i for i, search in unusual if search.attentive]
         self.covered = [i for i, search in unusual if search.coverage is not None]
         self.penalised = [i for i, search in unusual if search.options.repetition_penalty != 1]
-        self.patient = [i for i, search in unusual if search.options.patience is not None]
         self.forced = [i for i, search in unusual if search.forced]
         self.asking = [i for i, search in unusual if search.phrases is not None]
         self.apart = [i for i, search in unusual if search.chooser is not None]
@@ -96,10 +95,8 @@ class Layout:
             joint.append((kind.joint([constraint for _, constraint in members]), number))
         return joint
 
-    def offset(self, candidates: int) -> IntArray | int:
+    def offset(self, candidates: int) -> IntArray:
         """Return where the candidates of each search begin in the grid, counted through; (searches, 1)."""
-        if len(self.searches) == 1:
-            return 0
         return np.arange(len(self.searches))[:, None] * (self.widest * candidates)
 
     @classmethod

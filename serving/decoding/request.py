@@ -124,7 +124,6 @@ class Search:
             or self.chooser is not None
             or self.forced
             or options.alternatives
-            or options.patience is not None
             or options.repetition_penalty != 1
         )  # whether it wants anything but plain beam search
 

@@ -71,6 +71,5 @@ class Rows:
             log_prob: of the token, the model's own.
             oldest: the turn from which on somebody needs the history.
         """
-        self.history.keep_rows(row)
-        self.history.append(token, log_prob, oldest)
+        self.history.advance(row, token, log_prob, oldest)
         self.place, self.parent, self.token, self.log_prob = place, row, token, total
