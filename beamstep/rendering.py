@@ -128,10 +128,11 @@ def print_model(console: Console, answer: "GetModelResponse") -> None:
     console.print(Text(f"{model.reference.name}/{model.reference.version}", style="bold"))
     console.print(Text(model.description))
     defaults, limits, origin = model.default_options, model.limits, model.provenance
+    patience = f", patience {defaults.patience:g}" if defaults.HasField("patience") else ""
     facts = {
         "task": _task(model),
         "precision": f"{model.precision} on {model.execution_provider}",
-        "defaults": f"beam size {defaults.beam_size}, length penalty {defaults.length_penalty:g}",
+        "defaults": f"beam size {defaults.beam_size}, length penalty {defaults.length_penalty:g}{patience}",
         "limits": f"beam size {limits.beam_size}, source length {limits.source_length}, max length {limits.max_length}",
         "recipe": f"{origin.recipe}, seed {origin.seed}, commit {origin.git_commit}",
         "data": ", ".join(f"{source.name} ({source.licence})" for source in origin.data_sources),

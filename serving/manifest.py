@@ -110,10 +110,14 @@ class LengthRule(Part):
 
 
 class DecodingDefaults(Part):
-    """What a request gets where it asks for nothing; `symmetries` is of pointing alone."""
+    """What a request gets where it asks for nothing; `symmetries` is of pointing alone.
+
+    Without `patience` a search goes on until nothing better can come.
+    """
 
     beam_size: int = Field(ge=1)
     length_penalty: float = Field(ge=0, le=5)
+    patience: float | None = Field(default=None, ge=0.1, le=10)
     min_length: int = Field(default=0, ge=0)
     max_length: LengthRule
     symmetries: int = Field(default=1, ge=1, le=8)

@@ -48,11 +48,13 @@ class DecodingDefaults(Config):
     """What a request gets where it asks for nothing.
 
     Attributes:
+        patience: a search is over once so many times `beam_size` hypotheses have ended; None: when nothing better can come.
         symmetries: of points alone: in how many of the eight symmetries of the square they are decoded.
     """
 
     beam_size: int = Field(default=5, ge=1)
     length_penalty: float = Field(default=1.0, ge=0, le=5)
+    patience: float | None = Field(default=None, ge=0.1, le=10)
     min_length: int = Field(default=0, ge=0)
     max_length: LengthRule
     symmetries: int = Field(default=1, ge=1, le=8)

@@ -69,6 +69,9 @@ def evaluate(  # noqa: PLR0917 - typer makes options of them
     ] = None,
     beam_size: Annotated[int | None, typer.Option(help="Hypotheses kept; default: the model's.")] = None,
     length_penalty: Annotated[float | None, typer.Option(help="Its exponent; default: the model's.")] = None,
+    patience: Annotated[
+        float | None, typer.Option(help="Stop once patience * beam size hypotheses have ended; default: the model's.")
+    ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Evaluate the first so many sources only.")] = None,
     record: Annotated[
         bool, typer.Option("--record", help="Keep the figures in the bundle's manifest and card.")
@@ -82,7 +85,7 @@ def evaluate(  # noqa: PLR0917 - typer makes options of them
     Files are plain or gzip. Shares, gaps and BLEU are in percent. Sources that serving refuses count as unanswered.
     """
     data = DataOptions(source, reference, target_language, captions, images, split, instances, symmetries, repair)
-    requested = RequestedOptions(beam_size=beam_size, length_penalty=length_penalty)
+    requested = RequestedOptions(beam_size=beam_size, length_penalty=length_penalty, patience=patience)
     try:
         folder = find_bundle(bundle)
         report = run_evaluation(load_bundle(folder), data, requested, limit)

@@ -78,6 +78,7 @@ def _options(defaults: DecodingDefaults) -> decoding_pb2.DecodingOptions:
         beam_size=defaults.beam_size,
         hypothesis_count=1,
         length_penalty=defaults.length_penalty,
+        patience=defaults.patience,
         min_length=defaults.min_length,
         max_length=None if rule.per_source else rule.of(0),
     )

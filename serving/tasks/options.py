@@ -8,7 +8,7 @@ from typing import Final
 from serving.decoding.options import DecodingOptions, LengthNormalization, Sampling, SpecialTokens
 from serving.decoding.phrases import RequiredPhrases
 from serving.errors import InvalidRequest
-from serving.manifest import Manifest, Vocabulary
+from serving.manifest import DecodingDefaults, Manifest, Vocabulary
 
 MOST_LENGTH_PENALTY: Final = 5.0
 MOST_COVERAGE_PENALTY: Final = 5.0
@@ -128,7 +128,7 @@ def resolve_options(
         ),
         length_normalization=requested.length_normalization,
         coverage_penalty=_within("coverage_penalty", requested.coverage_penalty, 0, 0, MOST_COVERAGE_PENALTY),
-        patience=None if requested.patience is None else _within("patience", requested.patience, 1, *PATIENCE),
+        patience=_patience(requested, defaults),
         repetition_penalty=_within("repetition_penalty", requested.repetition_penalty, 1, *REPETITION_PENALTY),
         min_length=min_length,
         prefix=wording.prefix,
@@ -208,6 +208,13 @@ def _check_wording(wording: Wording, requested: RequestedOptions, max_length: in
     if wording.required is not None and length + wording.required.token_count > max_length:
         room = f"up to {max_length - length}, which max_length leaves" + (" after the prefix" if length else "")
         raise InvalidRequest("options.required_phrases", f"{wording.required.token_count} tokens together", room)
+
+
+def _patience(requested: RequestedOptions, defaults: DecodingDefaults) -> float | None:
+    """Return when a search is over before nothing better can come; a sample is no search."""
+    if requested.patience is not None:
+        return _within("patience", requested.patience, 1, *PATIENCE)
+    return None if requested.sampling is not None else defaults.patience
 
 
 def _sampling(requested: RequestedSampling) -> Sampling:
