@@ -43,6 +43,8 @@ MORE: Final = 64
 a time. Fewer may be clients who were answered together and call again together."""
 FEWER: Final = 16
 """The same of calls that were not there, before one fewer is."""
+LOOKED_AT: Final = 8
+"""Of so many calls of a method one is looked at, for all of them: whether it was there. Looking keeps the event loop awake."""
 ROUNDS: Final = 3
 """Rounds of the event loop within which a call comes that was there: a thread of gRPC tells, a future is done, a task goes on."""
 TAKING: Final = "takes calls of "
@@ -85,6 +87,7 @@ class Acceptors:
         self._most = {method: AT_ONCE_CROWDED if method in busy else AT_ONCE_CROWDED // 4 for method in names}
         self._wanted = dict(self._usual)
         self._resting = False
+        self._asked = dict.fromkeys(names, 0)
         self._there = dict.fromkeys(names, 0)
         self._asking = dict.fromkeys(names, 0)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -117,7 +120,8 @@ class Acceptors:
         """Take one call of a method after the other, and have each answered, as long as so many are to be asked for."""
         loop, path = asyncio.get_running_loop(), method.encode()
         while self._core.is_running():
-            asked = Rounds(loop)
+            self._asked[method] += 1
+            rounds = Rounds(loop) if self._asked[method] % LOOKED_AT == 0 else None
             try:
                 state = await self._core._request_registered_call(path)
             except CORE._RequestCallError:  # the server stops, or a call was over before it was taken
@@ -126,7 +130,8 @@ class Acceptors:
             self._keep(CORE._schedule_rpc_coro(answering, state, loop, method))
             # They hold the errors of the call, and with them its model, and the next call may be far.
             del state, answering
-            self._count(method, was_there=not asked.over)
+            if rounds is not None:
+                self._count(method, was_there=not rounds.over)
             if self._crowded():
                 self._ask(self._most)  # until no queue is full any more
                 if not self._resting:
@@ -143,7 +148,7 @@ class Acceptors:
 
     def _count(self, method: str, *, was_there: bool) -> None:
         """Want one more of a method at a time where calls are mostly there, one fewer where they are mostly not."""
-        self._there[method] += 1 if was_there else -1
+        self._there[method] += LOOKED_AT if was_there else -LOOKED_AT
         if self._there[method] >= MORE:
             self._wanted[method] = min(self._wanted[method] + 1, self._most[method])
             self._ask({method: self._wanted[method]})
