@@ -69,9 +69,14 @@ def _limits(manifest: Manifest) -> str:
         if manifest.task == "captioning"
         else f" Sources of {limits.min_source_length} to {limits.source_length} {unit}."
     )
+    patience = (
+        ""
+        if defaults.patience is None
+        else f" A search is over once {defaults.patience:g} times the beam size hypotheses have ended (`patience`)."
+    )
     return (
         f"## Limits\n\nBeam up to {limits.beam_size} (default {defaults.beam_size}), answers up to {limits.max_length} tokens "
-        f"(default {_length(manifest.defaults.max_length)}).{source}"
+        f"(default {_length(manifest.defaults.max_length)}).{source}{patience}"
     )
 
 
