@@ -43,6 +43,7 @@ from serving.kserve.statistics import Statistics
 from serving.kserve.v2 import grpc_inference_pb2, grpc_inference_pb2_grpc
 from serving.observation.metrics import Metrics
 from serving.observation.observation import Observation
+from serving.observation.trailer import add_trailer
 from serving.registry import Registry
 from serving.repository.folder import scan
 from serving.repository.repository import Repository
@@ -180,7 +181,7 @@ class Server:
             BadConfiguration: the port cannot be had.
         """
         config = self._config
-        methods, calls = Methods(), CallInterceptor(self._observers)
+        methods, calls = Methods(), CallInterceptor(self._observers, add_trailer)
         # Who calls with a token is known behind the gate alone, so that with tokens all are refused in the ordinary way.
         first = [] if self._access.interceptors else [Refusals(self._backend, calls, methods)]
         interceptors = [*first, calls, *self._access.interceptors, StatusInterceptor(), self._doors]

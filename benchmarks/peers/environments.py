@@ -17,13 +17,15 @@ STAMP: Final = "made-of"
 def environment(name: str, made: Path = MADE) -> Path:
     """Return the Python of an environment; minutes where it has to be made first, of what `environments/NAME.txt` pins.
 
+    It is the one that runs this: how an interpreter was built counts as much as what it runs.
+
     Raises:
         NotMeasuredError: its packages cannot be installed.
     """
     requirements = REQUIREMENTS / f"{name}.txt"
     folder = made / name
     python, stamp = folder / "bin" / "python", folder / STAMP
-    wanted = hashlib.sha256(requirements.read_bytes()).hexdigest()
+    wanted = hashlib.sha256(requirements.read_bytes() + f"{sys.base_prefix} {sys.version}".encode()).hexdigest()
     if stamp.exists() and stamp.read_text(encoding="ascii") == wanted:
         return python
     print(f"{folder}: installing {requirements.name}, once", file=sys.stderr)

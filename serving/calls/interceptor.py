@@ -28,14 +28,25 @@ class Observer(Protocol):
         """Note that a call has come; it may add to the context's metadata."""
 
     def ended(self, call: Call, context: Context) -> None:
-        """Note how a call ended; trailing metadata may still be set where it was answered."""
+        """Note how a call ended, when its answer is on its way: nobody waits for that."""
+
+
+LastWord = Callable[[Call, Context], None]
+"""Is told of a call that is over, before its answer is sent: it may add to the trailing metadata."""
 
 
 class CallInterceptor(grpc.aio.ServerInterceptor):
     """Follows every call, unary or streaming, from its first to its last moment."""
 
-    def __init__(self, observers: Sequence[Observer] = ()) -> None:
+    def __init__(self, observers: Sequence[Observer] = (), last_word: LastWord | None = None) -> None:
+        """Follow calls from now on.
+
+        Args:
+            observers: told of each; more may be added to the list.
+            last_word: told before its answer is sent.
+        """
         self._observers = observers
+        self._last_word = last_word
         self._wrapped = kept(self._wrap)
 
     async def intercept_service(
@@ -76,7 +87,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         """Make the current call, and see it to its end, whatever that is."""
         call = call_of(method, request, context)
         token = CURRENT.set(call)
-        self.tell("began", call, context)
+        self.begin(call, context)
         try:
             yield
         except grpc.aio.AbortError:
@@ -91,18 +102,36 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             call.code = StatusCode.INTERNAL
             raise
         finally:
-            call.ended = time.monotonic()
-            self.tell("ended", call, context)
+            self.end(call, context)
             with suppress(ValueError):  # a stream given up between two messages is closed in a context of its own
                 CURRENT.reset(token)
 
-    def tell(self, what: str, call: Call, context: Context) -> None:
-        """Tell every observer; one that fails must not fail the call."""
+    def begin(self, call: Call, context: Context) -> None:
+        """Tell the observers of a call that has come."""
         for observer in self._observers:
-            try:
-                getattr(observer, what)(call, context)
-            except Exception:
-                logger.exception("an observer failed")
+            _tell(observer.began, call, context)
+
+    def end(self, call: Call, context: Context) -> None:
+        """Note that a call is over; observers are told of an answered one in the next round, when its answer is on its way."""
+        call.ended = time.monotonic()
+        if self._last_word is not None:
+            _tell(self._last_word, call, context)
+        if call.code is StatusCode.OK:
+            asyncio.get_running_loop().call_soon(self._ended, call, context)
+        else:
+            self._ended(call, context)
+
+    def _ended(self, call: Call, context: Context) -> None:
+        for observer in self._observers:
+            _tell(observer.ended, call, context)
+
+
+def _tell(told: LastWord, call: Call, context: Context) -> None:
+    """Tell one of them; if it fails it must not fail the call."""
+    try:
+        told(call, context)
+    except Exception:
+        logger.exception("an observer failed")
 
 
 def call_of(method: str, request: Any, context: Context) -> Call:

@@ -1,4 +1,4 @@
-"""All that watches one server, put together: metrics, trailers, traces, logs."""
+"""All that watches one server, put together: metrics, traces, logs."""
 
 import asyncio
 from collections.abc import Sequence
@@ -11,7 +11,6 @@ from serving.observation.config import ObservationConfig
 from serving.observation.log import CallLog
 from serving.observation.metrics import Metrics
 from serving.observation.tracing import Tracing, otlp_tracing
-from serving.observation.trailer import Trailers
 
 REFRESH_S: Final = 1.0
 """How often a process among several writes its queues down for whichever of them is asked."""
@@ -39,7 +38,6 @@ class Observation:
         traces = () if self._tracing is None else (self._tracing,)
         self.observers: Sequence[Observer] = (
             self.metrics,
-            Trailers(),
             *traces,
             *([CallLog(payloads=config.log_payloads)] if config.log_calls else []),
         )

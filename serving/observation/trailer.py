@@ -28,12 +28,6 @@ def trailer(call: Call) -> tuple[tuple[str, str], ...]:
     return ((REQUEST_ID, call.request_id), (SERVER_TIMING, timing))
 
 
-class Trailers:
-    """An `Observer` that sends them with every answered call; servicers/status.py sends them with the others."""
-
-    def began(self, call: Call, context: Context) -> None:
-        """Do nothing yet."""
-
-    def ended(self, call: Call, context: Context) -> None:
-        """Add to the trailing metadata; too late, and without effect, where the call was aborted."""
-        context.set_trailing_metadata((*(context.trailing_metadata() or ()), *trailer(call)))
+def add_trailer(call: Call, context: Context) -> None:
+    """Send it with a call's answer; too late, and without effect, where the call was aborted: servicers/status.py sends it then."""
+    context.set_trailing_metadata((*(context.trailing_metadata() or ()), *trailer(call)))

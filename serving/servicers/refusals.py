@@ -4,7 +4,6 @@ A call that is refused the ordinary way goes through every interceptor, raises a
 status on the way back. At ten times the load nine of ten calls are refused, and what they cost is taken from the others.
 """
 
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from functools import lru_cache
@@ -78,9 +77,8 @@ class Refusals(grpc.aio.ServerInterceptor):
         context.set_details(details)
         context.set_trailing_metadata(metadata)
         call.code, call.details = StatusCode.RESOURCE_EXHAUSTED, details
-        self._calls.tell("began", call, context)
-        call.ended = time.monotonic()
-        self._calls.tell("ended", call, context)
+        self._calls.begin(call, context)
+        self._calls.end(call, context)
         return True
 
 

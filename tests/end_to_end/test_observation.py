@@ -1,5 +1,6 @@
 """A real server tells of its calls: metrics, trailing metadata, a line a call, spans in the caller's trace."""
 
+import asyncio
 import json
 import logging
 import os
@@ -28,7 +29,13 @@ def ask(stubs, text=SECRET, *metadata):
     return stubs.translation.TranslateText.with_call(request, timeout=60, metadata=metadata)
 
 
+def next_round(server):
+    """Wait until the server's event loop has told the observers of what it has answered."""
+    server.call(asyncio.sleep(0))
+
+
 def samples(server):
+    next_round(server)
     text, _ = server.server.metrics.exposition()
     found = {}
     for family in text_string_to_metric_families(text.decode()):
@@ -95,9 +102,10 @@ def test_a_refused_call_has_a_trailer_beside_its_status(stubs):
     assert "grpc-status-details-bin" in trailing
 
 
-def test_a_call_is_one_line_without_its_payload(stubs, caplog):
+def test_a_call_is_one_line_without_its_payload(server, stubs, caplog):
     with caplog.at_level(logging.INFO, "serving.calls"):
         ask(stubs, SECRET, ("x-request-id", 'logged" me'))
+        next_round(server)
     (record,) = [r for r in caplog.records if getattr(r, "call", {}).get("request_id") == 'logged" me']
     line = JsonFormatter().format(record)
     fields = json.loads(line)
@@ -129,6 +137,7 @@ def test_spans_are_in_the_callers_trace(server, stubs):
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     observe(server, Tracing(provider))
     ask(stubs, SECRET, ("traceparent", f"00-{TRACE}-b7ad6b7169203331-01"))
+    next_round(server)
     spans = {span.name: span for span in exporter.get_finished_spans()}
     whole = spans[METHOD]
     assert f"{whole.context.trace_id:032x}" == TRACE

@@ -82,6 +82,9 @@ async def test_a_refused_call_keeps_its_status(followed):
     notes, stub = followed
     with pytest.raises(grpc.aio.AioRpcError):
         await stub.TranslateText(Request(text="busy"))
+    async with asyncio.timeout(30):
+        while not notes.calls:  # the status is on its way before the handler has returned
+            await asyncio.sleep(0)
     (call,) = notes.calls
     assert (call.code, call.details) == (StatusCode.RESOURCE_EXHAUSTED, "full")
     assert len(call.request_id) == 32
