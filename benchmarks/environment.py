@@ -4,6 +4,7 @@ import importlib.metadata
 import os
 import platform
 import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +19,7 @@ def describe() -> dict[str, str]:
         "processor": f"{_processor()}, {len(os.sched_getaffinity(0))} cores",
         "versions": ", ".join(
             [
-                f"python {platform.python_version()}",
+                f"python {platform.python_version()} in {sys.base_prefix}",
                 *(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES),
             ]
         ),
