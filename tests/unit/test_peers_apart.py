@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import random
+import sys
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -172,10 +173,14 @@ def test_an_environment_is_made_once_for_what_it_pins(tmp_path, monkeypatch):
     assert environments.environment("ctranslate2", tmp_path) == python
     assert made == [tmp_path / "ctranslate2"]
     stamp = tmp_path / "ctranslate2" / environments.STAMP
-    assert stamp.read_text() == hashlib.sha256((environments.REQUIREMENTS / "ctranslate2.txt").read_bytes()).hexdigest()
+    pinned = (environments.REQUIREMENTS / "ctranslate2.txt").read_bytes()
+    assert stamp.read_text() == hashlib.sha256(pinned + f"{sys.base_prefix} {sys.version}".encode()).hexdigest()
     stamp.write_text("of other versions")
     environments.environment("ctranslate2", tmp_path)
     assert len(made) == 2
+    monkeypatch.setattr(environments.sys, "base_prefix", "/another/python")
+    environments.environment("ctranslate2", tmp_path)
+    assert len(made) == 3
 
 
 def test_an_environment_that_cannot_be_installed_says_so(tmp_path, monkeypatch):
