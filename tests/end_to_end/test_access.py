@@ -1,5 +1,6 @@
 """API tokens on a real socket: rights, limits, reflection, and what observers learn."""
 
+import asyncio
 import logging
 import threading
 import time
@@ -75,6 +76,7 @@ class Notes:
 @pytest.fixture
 def notes(guarded):
     notes = Notes()
+    guarded.call(asyncio.sleep(0))  # observers are told of the test before once its answer is on its way
     guarded.server._observers.append(notes)
     yield notes
     guarded.server._observers.remove(notes)
