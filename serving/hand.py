@@ -96,11 +96,11 @@ class Hand:
         with self._lane.lock:
             leavers = self._lane.scheduler.sweep(began, self._number)
             admitted = self._lane.scheduler.admit(self._number)
+        self.held.update(admitted)
         if leavers is not NOBODY:
             self.held.update(leavers.withdrawn, leavers.expired, leavers.displaced)
             self._evict(leavers)
         if admitted:
-            self.held.update(admitted)
             self._admit(admitted)
         if not self._groups:
             return

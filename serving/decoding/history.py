@@ -38,10 +38,9 @@ class History:
         self._rows = 0
         self._oldest = 0  # the first turn that anybody still needs
         self._unsettled: list[_Turn] = []
-        self._first_turn = 0  # the turn that column 0 holds
-        self._tokens: IntArray = np.zeros(
-            (0, SPARE_COLUMNS), np.int64
-        )  # of the rows there were before the unsettled turns
+        # The columns, from turn `_first_turn` on, of the rows that there were before the unsettled turns.
+        self._first_turn = 0
+        self._tokens: IntArray = np.zeros((0, SPARE_COLUMNS), np.int64)
         self._log_probs: FloatArray = np.zeros((0, SPARE_COLUMNS), np.float32)
 
     def add_rows(self, count: int) -> None:
