@@ -183,6 +183,7 @@ def test_models_are_listed_by_name_latest_version_first_and_described(client):
     assert described.model.limits.beam_size == 8
     assert described.model.default_options.beam_size == 2
     assert not described.model.default_options.HasField("max_length"), "it depends on the source"
+    assert not described.model.default_options.HasField("patience"), "this one has none"
     assert described.model.execution_provider == "CPUExecutionProvider"
     assert described.model.provenance.data_sources[0].licence == "CC0-1.0"
     (certificate,) = described.model.certificates

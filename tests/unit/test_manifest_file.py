@@ -39,3 +39,15 @@ def test_the_model_card_carries_the_notes_of_the_export(tmp_path):
     write_manifest(bundle.folder, bundle.manifest.model_copy(update={"provenance": provenance}))
     assert "\n\nTrained in two sittings.\n" in (bundle.folder / "README.md").read_text(encoding="utf-8")
     assert load_bundle(bundle.folder).manifest.provenance.notes == ("Trained in two sittings.",)
+
+
+def test_a_patience_of_the_model_s_own_stands_in_the_manifest_and_the_card(tmp_path):
+    bundle = write_bundle(tmp_path, "convex_hull")
+    write_manifest(bundle.folder, bundle.manifest)
+    assert "patience" not in (bundle.folder / "README.md").read_text(encoding="utf-8")
+    defaults = bundle.manifest.defaults.model_copy(update={"patience": 1.4})
+    write_manifest(bundle.folder, bundle.manifest.model_copy(update={"defaults": defaults}))
+    assert load_bundle(bundle.folder).manifest.defaults.patience == 1.4
+    assert "once 1.4 times the beam size hypotheses have ended" in (bundle.folder / "README.md").read_text(
+        encoding="utf-8"
+    )

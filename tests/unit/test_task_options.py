@@ -1,6 +1,7 @@
 """Every decoding option is checked by the task, and refused with its field, what was given and what is allowed."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -225,6 +226,16 @@ def test_an_option_at_its_default_changes_nothing(planned):
     assert spelt_out == planned()
     assert spelt_out.constraint is None
     assert planned().options.patience is None
+
+
+def test_a_model_s_own_patience_holds_where_a_request_says_nothing_and_searches(translation):
+    manifest = translation.bundle.manifest
+    defaults = manifest.defaults.model_copy(update={"patience": 1.4})
+    patient = Translation(replace(translation.bundle, manifest=manifest.model_copy(update={"defaults": defaults})))
+    source = patient.source("ein hund")
+    assert plan(patient, source).options.patience == 1.4
+    assert plan(patient, source, patience=10.0).options.patience == 10
+    assert plan(patient, source, sampling=RequestedSampling(seed=1)).options.patience is None
 
 
 def test_what_a_request_rules_out_joins_what_the_task_does(planned, toured):
