@@ -76,10 +76,11 @@ def serving(servicer, credentials=None):
         for kind, add in ADDERS.items():
             if isinstance(servicer, kind):
                 add(servicer, server)
-        address = "localhost:0"
+        # Not localhost, which is two addresses: another process may have the port at the second.
+        address = "127.0.0.1:0"
         port = server.add_secure_port(address, credentials) if credentials else server.add_insecure_port(address)
         server.start()
         try:
-            yield f"localhost:{port}"
+            yield f"localhost:{port}" if credentials else f"127.0.0.1:{port}"  # certificates are made out to a name
         finally:
             server.stop(0).wait()
