@@ -230,7 +230,7 @@ class SearchBatch:
         What is not a number in `total` is set to -inf, and its search noted as faulty.
         """
         layout, place = self._layout, self._rows.place
-        if np.count_nonzero(total < np.inf) < total.size:
+        if not np.maximum.reduce(total, axis=None) < np.inf:
             self._set_aside_faulty(total)
         rows, candidates = total.shape
         places = len(layout.searches) * layout.widest
