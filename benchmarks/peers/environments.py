@@ -17,7 +17,7 @@ STAMP: Final = "made-of"
 def environment(name: str, made: Path = MADE) -> Path:
     """Return the Python of an environment; minutes where it has to be made first, of what `environments/NAME.txt` pins.
 
-    It is the one that runs this: how an interpreter was built counts as much as what it runs.
+    It is the one that runs this, so that all sides of a table have the same build of the interpreter.
 
     Raises:
         NotMeasuredError: its packages cannot be installed.

@@ -57,7 +57,7 @@ class CallLog:
         if self._payloads and isinstance(call.request, Message):
             fields["request"] = payload(call.request)
         words = " ".join([f"{key}={_word(value)}" for key, value in fields.items() if value not in ("", 0)])
-        # Made by hand: looking up which line of code logs takes as long as all the rest, and it is always this one.
+        # Made by hand: logging would look up which line of code logs, and it is always this one.
         record = logging.LogRecord(logger.name, level, __file__, 0, words, None, None)
         record.call = fields
         logger.handle(record)
