@@ -140,6 +140,7 @@ async def test_hot_swaps_under_load_fail_no_call(shop):
 
         over = asyncio.Event()
         callers = [asyncio.create_task(call(number)) for number in range(9)]
+        await until(lambda: answered)
         for version in range(2, 8):
             shop.publish(str(version), description="" if version % 2 else REVERSED)
             await here.load(str(version))
