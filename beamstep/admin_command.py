@@ -3,12 +3,12 @@
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
 from beamstep.call_options import Connection, split_model, with_options
 from beamstep.failures import BAD_INPUT, failure, failures
+from beamstep.output import output_console
 
 if TYPE_CHECKING:
     from beamstep.v1.admin_pb2 import Canary, RepositoryModel
@@ -34,7 +34,7 @@ def status(call: Connection) -> None:
         table = Table(*(Column(name, overflow="fold") for name in ("model", "state", "reason")), box=None)
         for model in answer.models:
             table.add_row(*map(Text, (f"{model.name}/{model.version}", _state(model), model.reason)))
-        Console().print(table)
+        output_console().print(table)
 
 
 @admin.command()
@@ -75,7 +75,7 @@ def canary(
         else:
             canaries = list(client.admin.list_canaries().canaries)
         for one in canaries:
-            rendering.print_json(one) if call.as_json else Console().print(_told(one), soft_wrap=True)
+            rendering.print_json(one) if call.as_json else output_console().print(_told(one), soft_wrap=True)
         if not canaries and not call.as_json:
             rendering.print_note("no version is on trial")
 
@@ -94,7 +94,7 @@ def _print(call: Connection, model: "RepositoryModel") -> None:
     if call.as_json:
         rendering.print_json(model)
     else:
-        Console().print(Text(f"{model.name}/{model.version} is {_state(model)}"), soft_wrap=True)
+        output_console().print(Text(f"{model.name}/{model.version} is {_state(model)}"), soft_wrap=True)
 
 
 def _state(model: "RepositoryModel") -> str:

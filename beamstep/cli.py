@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, TypeVar
 
 import typer
-from rich.console import Console
 
 from beamstep.admin_command import admin
 from beamstep.call_options import Connection, split_model, with_options
 from beamstep.failures import BAD_INPUT, OTHER, failure, failures
+from beamstep.output import output_console
 from beamstep.pictures.file import Over, check_picture
 from beamstep.points import BadPoints, Point, parse_points
 from beamstep.search_options import AttentionCommand, PointsCall, ScoreCall, SearchCall, TextCall
@@ -123,7 +123,7 @@ def translate(
                     rendering.print_json(answer)
                 else:
                     found = [(hypothesis.text, hypothesis.decoding) for hypothesis in answer.hypotheses]
-                    rendering.print_texts(Console(), found, answer.source_pieces)
+                    rendering.print_texts(output_console(), found, answer.source_pieces)
             for best in answer.hypotheses[:1]:
                 _draw_alignment(call, best.decoding, answer.source_pieces, best.text)
             _print_notes(call, answer)
@@ -146,7 +146,7 @@ def caption(image: ImageFile, call: TextCall, stream: Stream = False) -> None:
                 rendering.print_json(answer)
             else:
                 found = [(hypothesis.caption, hypothesis.decoding) for hypothesis in answer.hypotheses]
-                rendering.print_texts(Console(), found, rendering.cell_names(answer.attention_grid))
+                rendering.print_texts(output_console(), found, rendering.cell_names(answer.attention_grid))
         for best in answer.hypotheses[:1]:
             _draw_looks(call, image, best.decoding, answer.attention_grid, best.caption)
         _print_notes(call, answer)
@@ -168,7 +168,7 @@ def score(
         if call.as_json:
             rendering.print_json(answer)
         else:
-            rendering.print_score(Console(), answer.decoding, answer.source_pieces)
+            rendering.print_score(output_console(), answer.decoding, answer.source_pieces)
         _draw_alignment(call, answer.decoding, answer.source_pieces, target)
 
 
@@ -186,7 +186,7 @@ def score_caption(
         if call.as_json:
             rendering.print_json(answer)
         else:
-            rendering.print_score(Console(), answer.decoding, rendering.cell_names(answer.attention_grid))
+            rendering.print_score(output_console(), answer.decoding, rendering.cell_names(answer.attention_grid))
         _draw_looks(call, image, answer.decoding, answer.attention_grid, target)
 
 
@@ -212,7 +212,7 @@ def hull(file: PointsFile, call: PointsCall, svg: Svg = None, picture: Picture =
         if call.as_json:
             rendering.print_json(answer)
         else:
-            rendering.print_hulls(Console(), points, answer)
+            rendering.print_hulls(output_console(), points, answer)
         _print_notes(call, answer)
 
 
@@ -238,7 +238,7 @@ def tour(file: PointsFile, call: PointsCall, svg: Svg = None, picture: Picture =
         if call.as_json:
             rendering.print_json(answer)
         else:
-            rendering.print_tours(Console(), points, answer)
+            rendering.print_tours(output_console(), points, answer)
         _print_notes(call, answer)
 
 
@@ -265,7 +265,7 @@ def triangulate(file: PointsFile, call: PointsCall, svg: Svg = None, picture: Pi
         if call.as_json:
             rendering.print_json(answer)
         else:
-            rendering.print_triangulations(Console(), points, answer)
+            rendering.print_triangulations(output_console(), points, answer)
         _print_notes(call, answer)
 
 
@@ -280,10 +280,10 @@ def models(
     with failures(call.address), call.client() as client:
         if model:
             described = client.get_model(*split_model(model))
-            rendering.print_json(described) if call.as_json else rendering.print_model(Console(), described)
+            rendering.print_json(described) if call.as_json else rendering.print_model(output_console(), described)
         else:
             listed = client.list_models()
-            rendering.print_json(listed) if call.as_json else rendering.print_models(Console(), listed)
+            rendering.print_json(listed) if call.as_json else rendering.print_models(output_console(), listed)
 
 
 @app.command()
@@ -311,7 +311,7 @@ def _print_stream(call: TextCall, messages: "Generator[StreamMessage, None, None
     from beamstep.live_text import print_parts
 
     with closing(messages):
-        last = rendering.print_json_lines(messages) if call.as_json else print_parts(Console(), messages)
+        last = rendering.print_json_lines(messages) if call.as_json else print_parts(output_console(), messages)
     if last is None or not last.HasField("answer"):
         raise failure("the server ended the stream without an answer", OTHER)
     return last

@@ -29,6 +29,7 @@ from beamstep.bench.workload_command import workload_app
 from beamstep.call_options import with_options
 from beamstep.channel import RetryPolicy
 from beamstep.failures import BAD_INPUT, OTHER, failure, failures
+from beamstep.output import output_console
 from beamstep.pictures.file import check_picture
 
 app = typer.Typer(
@@ -107,7 +108,7 @@ def search(
                         place = replace(point, serve=server)
                         found.add_row(*_search(bench, place, output, goal))
         output.finish()
-        Console().print(f"highest rate with p{percentile:g} of latency within {p99_ms:g} ms", found, sep="\n")
+        output_console().print(f"highest rate with p{percentile:g} of latency within {p99_ms:g} ms", found, sep="\n")
 
 
 @app.command()
@@ -117,7 +118,7 @@ def show(recording: Recorded, plot: Plot = None) -> None:
         if plot is not None:
             check_picture(plot, ("matplotlib",), "bench")
         runs = read_recording(recording).runs
-        print_runs(Console(), runs)
+        print_runs(output_console(), runs)
         _draw(runs, plot)
 
 
@@ -139,7 +140,7 @@ def compare_recordings(
             if name not in METRICS:
                 raise BadInput(f"--metric: {name!r}; allowed: {', '.join(METRICS)}")
         ratios = compare(read_recording(before), read_recording(after), bound, metric or METRICS, seed)
-        _print_ratios(Console(), ratios)
+        _print_ratios(output_console(), ratios)
         worse = [ratio for ratio in ratios if ratio.worse]
         if worse:
             told = "; ".join(f"{ratio.point}: {ratio.metric} {_times(ratio)}" for ratio in worse)
@@ -180,7 +181,7 @@ class _Output:
         if not any(run.latency.count for run in self.runs):
             codes = sorted({code for run in self.runs for code in run.tally.errors})
             raise failure(f"not one call was answered: {', '.join(codes) or 'none was due'}", OTHER)
-        print_runs(Console(), self.runs)
+        print_runs(output_console(), self.runs)
         _draw(self.runs, self._call.plot)
 
 

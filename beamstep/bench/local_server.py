@@ -1,5 +1,6 @@
 """`beamstep serve` as a process of its own on a free port of this machine, for sweeps over what a server can be told."""
 
+import os
 import shlex
 import signal
 import socket
@@ -19,6 +20,8 @@ START_TIMEOUT_S: Final = 300.0
 STOP_TIMEOUT_S: Final = 60.0
 HOST: Final = "127.0.0.1"
 TAKEN: Final = ("--port", "--host")
+ONE_LINE: Final = {"COLUMNS": "1000"}
+"""So that a usage error is not broken into lines, of which the last alone is told."""
 
 
 @contextmanager
@@ -40,7 +43,11 @@ def serving(options: str) -> Iterator[Endpoint]:
     start = [sys.executable, "-c", "from beamstep.cli import main; main()", "serve"]
     command = [*start, "--host", HOST, "--port", str(port), *given]
     endpoint = Endpoint(f"{HOST}:{port}", retry=RetryPolicy(attempts=1))
-    with tempfile.TemporaryFile() as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
+    environment = os.environ | ONE_LINE
+    with (
+        tempfile.TemporaryFile() as log,
+        subprocess.Popen(command, stdout=log, stderr=log, env=environment) as process,
+    ):
         try:
             _wait_until_serving(process, endpoint, log)
             yield endpoint

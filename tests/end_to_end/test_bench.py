@@ -19,7 +19,7 @@ SHORT = ("--warm-up", "0.2", "--duration", "1", "--repeats", "2", "--windows", "
 @pytest.fixture
 def run(server, monkeypatch):
     monkeypatch.setenv("BEAMSTEP_ADDRESS", server.address)
-    monkeypatch.setenv("COLUMNS", "300")
+    monkeypatch.delenv("COLUMNS", raising=False)
     runner = CliRunner()
 
     def run(*arguments):
