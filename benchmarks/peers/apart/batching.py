@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 import torch
 from torch import Tensor
 
-BATCH_TOKENS: Final = 4096
+BATCH_TOKENS: Final = 2048
 """Padding counted, of the longer side."""
 POOL: Final = 4096
 """Sentences that are sorted by length at a time."""

@@ -55,7 +55,7 @@ def make_model(pieces: int, dropout: float = 0.0) -> MarianMTModel:
 
     Args:
         pieces: of the vocabulary; one more, the last, is `<pad>`, whose embedding is zero and which begins every answer.
-        dropout: of everything, attention included.
+        dropout: of embeddings and of what each part of a layer adds; attention is left whole.
     """
     pad = pieces
     config = MarianConfig(
@@ -70,7 +70,7 @@ def make_model(pieces: int, dropout: float = 0.0) -> MarianMTModel:
         max_position_embeddings=POSITIONS,
         activation_function="relu",
         dropout=dropout,
-        attention_dropout=dropout,
+        attention_dropout=0.0,
         activation_dropout=0.0,
         scale_embedding=True,
         share_encoder_decoder_embeddings=True,
