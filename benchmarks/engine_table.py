@@ -25,6 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 from beamstep.client import Client
+from beamstep.output import output_console
 from benchmarks import environment
 from benchmarks.bare_loop import BareLoop
 from benchmarks.clients import TIMEOUT_S, ClientProcess
@@ -114,7 +115,7 @@ def engine_table(
     json_file: Annotated[Path | None, typer.Option("--json", help="Write every figure here too.")] = None,
 ) -> None:
     """Measure the engine against what it is held to."""
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+    console = output_console(highlight=False)
     chosen = _chosen(rows, {str(row.number): row for row in ROWS}, "--rows")
     subjects = _chosen(bundles, SUBJECTS, "--bundles")
     machine = environment.describe()

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from beamstep.certificates import certificate_table
+from beamstep.output import output_console
 from export.errors import ExportError
 from export.pipeline import ExportSettings, export_run
 from serving.bundle import load_bundle
@@ -48,7 +49,7 @@ def export(  # noqa: PLR0917 - typer makes options of them
         settings = ExportSettings(output, name, bundle_version, precisions, inputs, replace, tuple(note or ()))
         with console.status("loading the run") as status:
             folder = export_run(load_run(run, data), settings, status.update)
-        _report(Console(), folder)
+        _report(output_console(), folder)
     except (ExportError, RecipeError, BeamstepError, ValidationError, OSError) as error:
         typer.echo(f"error: {' '.join(str(error).split())}", err=True)
         raise typer.Exit(1 if isinstance(error, ExportError) else 2) from error

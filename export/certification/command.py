@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 
 from beamstep.certificates import certificate_table
+from beamstep.output import output_console
 from export.certification.certify import certify
 from export.certification.references_file import load_references
 from export.certification.sealing import seal_by_hand
@@ -89,7 +90,7 @@ def _print(certificates: list[Certificate], *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps([certificate.model_dump(mode="json") for certificate in certificates]))
         return
-    Console().print(certificate_table([certificate_message(one) for one in certificates]))
+    output_console().print(certificate_table([certificate_message(one) for one in certificates]))
 
 
 def _failure(error: Exception, status: int) -> typer.Exit:

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from beamstep.output import output_console
 from export.evaluation.captions import read_captions
 from export.evaluation.data_options import DataOptions, RepairChoice, file_label
 from export.evaluation.evaluators import (
@@ -170,7 +171,7 @@ def _print(report: Report, *, as_json: bool) -> None:
     table = Table("metric", report.data, box=None, header_style="bold")
     for name, value in report.rounded().items():
         table.add_row(name, "not measured" if value is None else f"{value:g}")
-    Console().print(table)
+    output_console().print(table)
 
 
 def _failure(error: Exception, status: int) -> typer.Exit:
